@@ -1,0 +1,70 @@
+"""Errors a user can act on. Each message names the file or address, what was found, and the remedy."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArchiveError",
+    "CoordinatesError",
+    "EntryNotFoundError",
+    "FileExistsAlreadyError",
+    "FormatError",
+    "MixedSizesError",
+    "NothingFoundError",
+    "PixelSizeError",
+    "RangesNotSupportedError",
+    "ServerUnreachableError",
+    "TruncatedFileError",
+    "UserError",
+]
+
+
+class UserError(Exception):
+    """Base of every error that a user can mend.
+
+    The command line prints its message as one line and exits with 1; the widgets show it as a notification.
+    Anything else that escapes is a defect of ours and keeps its traceback.
+    """
+
+
+class FormatError(UserError, ValueError):
+    """A file is not what it says it is: unknown mode, hostile sizes, damaged header, missing columns."""
+
+
+class TruncatedFileError(FormatError):
+    """A file or a server's answer ends before its header says it should."""
+
+
+class MixedSizesError(UserError, ValueError):
+    """Micrographs of different sizes were asked to share one array."""
+
+
+class PixelSizeError(UserError, ValueError):
+    """The pixel size is missing or impossible."""
+
+
+class CoordinatesError(UserError, ValueError):
+    """Particle coordinates do not fit their micrographs."""
+
+
+class NothingFoundError(UserError, FileNotFoundError):
+    """A path, pattern or archive folder matches no file."""
+
+
+class FileExistsAlreadyError(UserError, FileExistsError):
+    """An output file exists and nobody asked for it to be replaced."""
+
+
+class ArchiveError(UserError, OSError):
+    """The archive answered with something that cannot be used."""
+
+
+class EntryNotFoundError(ArchiveError, LookupError):
+    """The archive has no such entry, folder or file."""
+
+
+class ServerUnreachableError(ArchiveError, ConnectionError):
+    """No usable answer within the time-out, after all retries."""
+
+
+class RangesNotSupportedError(ArchiveError):
+    """The server ignores byte ranges, so nothing can be read lazily from it."""

@@ -1,0 +1,193 @@
+"""What every test shares: settings of its own, no internet, the real data, and hands for the napari window."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Before napari or torch is imported: never touch the user's settings, never slice in the background,
+# and leave processors for the others on this machine.
+os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml"))
+os.environ.setdefault("NAPARI_ASYNC", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("MKL_NUM_THREADS", "2")
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari import Viewer
+    from qtpy.QtCore import QPoint
+    from qtpy.QtWidgets import QWidget
+
+# A deadline per example says more about the other users of the machine than about our code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests of the wheels, unless ``-m`` names them."""
+    if "packaging" in config.getoption("markexpr"):
+        return
+    wheels = [item for item in items if item.get_closest_marker("packaging")]
+    if wheels:
+        config.hook.pytest_deselected(items=wheels)
+        items[:] = [item for item in items if not item.get_closest_marker("packaging")]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of the canvas where nothing can paint one."""
+    if item.get_closest_marker("gui") and (reason := _no_screen()):
+        pytest.skip(reason)
+
+
+def _no_screen() -> str:
+    """Why no canvas can be painted here, or nothing."""
+    # At this time pytest-xvfb has started its virtual screen and set DISPLAY, if it found an Xvfb.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "no screen and no Xvfb: 'python3 start.py test' installs it, or set DISPLAY"
+    if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
+        return f"QT_QPA_PLATFORM={os.environ['QT_QPA_PLATFORM']} has no OpenGL, the canvas would stay blank"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def cryo_test_data() -> Path:
+    """Folder with real micrographs, from the environment variable CRYO_TEST_DATA."""
+    folder = os.environ.get("CRYO_TEST_DATA")
+    if not folder:
+        pytest.skip("real micrographs: set CRYO_TEST_DATA to the folder that holds them")
+    if not Path(folder).is_dir():
+        pytest.fail(f"CRYO_TEST_DATA={folder} is no folder")
+    return Path(folder)
+
+
+# ---- no internet ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that looks up or connects to anything but this machine, also where the code hides the error.
+
+    Only Python's sockets are watched; clients written in other languages (obstore) are not.
+    """
+    reached: list[str] = []
+
+    def refuse(host: object) -> None:
+        reached.append(str(host))
+        # No OSError: those are retried, or turned into "server unreachable", by good code.
+        raise AssertionError(f"a test wants to reach {host}; tests talk to this machine only")
+
+    def guard(original: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+                refuse(address)
+            return original(self, address)
+
+        return connect
+
+    lookup = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name and name.endswith(".invalid"):
+            # Reserved by RFC 2606 for names that do not exist: the answer is known without asking.
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if name and not _is_loopback(name):
+            refuse(name)
+        return lookup(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guard(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield
+    if reached:
+        pytest.fail(f"the test wanted to reach {', '.join(sorted(set(reached)))}; tests talk to this machine only")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    if host in ("", "localhost", "ip6-localhost", "0.0.0.0", "::"):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+# ---- hands for the window ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _survive_without_gl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer in OpenGL's place under Qt's "offscreen" platform, where napari asks for limits and gets None.
+
+    Widgets, layers, signals and buttons then work; the canvas is never painted.
+    """
+    if os.environ.get("QT_QPA_PLATFORM") != "offscreen" or os.environ.get("DISPLAY"):
+        return
+    try:
+        from vispy.gloo import gl
+    except ImportError:
+        return
+    monkeypatch.setattr(gl, "glGetParameter", lambda name: "texture_float" if name == gl.GL_EXTENSIONS else 8192)
+
+
+@pytest.fixture
+def canvas_widget() -> Callable[[Viewer], QWidget]:
+    """Give the Qt widget that napari paints its layers on: the one place that knows napari's private name for it."""
+    return lambda viewer: viewer.window._qt_viewer.canvas.native
+
+
+@pytest.fixture
+def grab(tmp_path: Path) -> Callable[..., np.ndarray]:
+    """Take a picture of the whole napari window, (y, x, RGBA), and save it as NAME.png.
+
+    Pictures go to the test's own folder, or to the one in the environment variable SHOTS.
+    """
+    folder = Path(os.environ.get("SHOTS") or tmp_path)
+
+    def grab_window(viewer: Viewer, name: str) -> np.ndarray:
+        import imageio.v3 as imageio
+        from qtpy.QtWidgets import QApplication
+
+        # Layouts, docks and the first frame of the canvas each take a round of the event loop.
+        for _ in range(20):
+            QApplication.processEvents()
+        picture = viewer.screenshot(canvas_only=False, flash=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        imageio.imwrite(folder / f"{name}.png", picture)
+        return picture
+
+    return grab_window
+
+
+@pytest.fixture
+def drag() -> Callable[..., None]:
+    """Drag with the left button held: qtbot.mouseMove sends no pressed button, so the events are built by hand."""
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+
+    def drag_mouse(widget: QWidget, start: QPoint, stop: QPoint, steps: int = 5) -> None:
+        def send(kind: QEvent.Type, at: Any, button: Qt.MouseButton, held: Qt.MouseButton) -> None:
+            on_screen = QPointF(widget.mapToGlobal(at))
+            modifier = Qt.KeyboardModifier.NoModifier
+            QApplication.sendEvent(widget, QMouseEvent(kind, QPointF(at), on_screen, button, held, modifier))
+            QApplication.processEvents()
+
+        send(QEvent.Type.MouseButtonPress, start, left, left)
+        for step in range(1, steps + 1):
+            send(QEvent.Type.MouseMove, start + (stop - start) * (step / steps), none, left)
+        send(QEvent.Type.MouseButtonRelease, stop, left, none)
+
+    return drag_mouse

@@ -1,0 +1,146 @@
+"""The archive as one object: ask it for an entry, a listing or a file."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from napari_empiarreader.archive.entry import Entry, parse_entry
+from napari_empiarreader.archive.listing import Item, parse_listing
+from napari_empiarreader.archive.remote import RemoteFile
+from napari_empiarreader.archive.settings import ArchiveSettings
+from napari_empiarreader.archive.uri import parse_number
+from napari_empiarreader.archive.web import get_json, get_text
+from napari_empiarreader.errors import ArchiveError, EntryNotFoundError
+
+__all__ = ["Archive"]
+
+DEEPEST = 12
+"""Folders below which :meth:`Archive.walk` goes no further; deeper trees than any entry's are loops."""
+
+Items = list[Item]  # Archive.list hides the built-in inside the class
+
+
+@dataclass(frozen=True)
+class Archive:
+    """EMPIAR, a mirror of it, or a stand-in on this machine.
+
+    Parameters
+    ----------
+    settings
+        Where it is; by default the addresses of ``EMPIAR_API_URL`` and ``EMPIAR_ARCHIVE_URL``, else EMPIAR itself.
+
+    Examples
+    --------
+    >>> archive = Archive()
+    >>> archive.entry("EMPIAR-10017").title                   # doctest: +SKIP
+    >>> archive.file(10017, "data/a.mrc").read(0, 1024)       # doctest: +SKIP
+    """
+
+    settings: ArchiveSettings = field(default_factory=ArchiveSettings.from_environment)
+
+    def __post_init__(self) -> None:
+        if self.settings is None:
+            object.__setattr__(self, "settings", ArchiveSettings.from_environment())
+
+    def entry(self, entry: int | str) -> Entry:
+        """Metadata of an entry, given as 10017, ``"10017"`` or ``"EMPIAR-10017"``.
+
+        Raises
+        ------
+        EntryNotFoundError
+            The archive has no such entry.
+        ServerUnreachableError, ArchiveError
+            No answer, or none that can be used.
+        """
+        number = parse_number(entry)
+        url = f"{self.settings.api_url}/entry/{number}/"
+        try:
+            answer = get_json(url, self.settings, f"EMPIAR-{number}")
+        except EntryNotFoundError as error:
+            raise EntryNotFoundError(
+                f"EMPIAR-{number}: the archive has no such entry; check the number at {self.settings.api_url}"
+            ) from error
+        return parse_entry(answer, number)
+
+    def list(self, number: int, folder: str = "") -> Items:
+        """Files and folders in a folder of an entry: folders first, each kind sorted by name.
+
+        Raises
+        ------
+        EntryNotFoundError
+            There is no such folder.
+        ServerUnreachableError, ArchiveError
+            No answer, or none that can be used.
+        """
+        folder = folder.strip("/")
+        url = f"{self.settings.archive_url}/{number}/" + (quote(folder) + "/" if folder else "")
+        return parse_listing(get_text(url, self.settings, f"empiar://{number}/{folder}"), folder)
+
+    def walk(self, number: int, folder: str = "", *, depth: int = DEEPEST) -> Iterator[Item]:
+        """Every item below a folder, a folder before what it holds; ``depth`` 1 stays in the folder itself.
+
+        Raises
+        ------
+        ArchiveError
+            Folders go on below ``depth``: nothing is left out in silence.
+        """
+        for item in self.list(number, folder):
+            yield item
+            if item.is_folder:
+                if depth <= 1:
+                    raise ArchiveError(
+                        f"empiar://{number}/{item.path}: folders go deeper than allowed; choose a subfolder"
+                    )
+                yield from self.walk(number, item.path, depth=depth - 1)
+
+    def glob(self, number: int, pattern: str) -> Iterator[Item]:
+        """Files and folders that fit a pattern; ``*``, ``?`` and ``[]`` stay within a name, ``**`` crosses folders.
+
+        A path without wildcards costs one listing: the one that tells whether it is a file or a folder. A file
+        that the listing leaves out is believed to be there, because the archive's listings are known to forget;
+        reading it will tell.
+        """
+        parts = [part for part in pattern.split("/") if part]
+        literal = next((i for i, part in enumerate(parts[:-1]) if _has_wildcards(part)), max(len(parts) - 1, 0))
+        folder, rest = "/".join(parts[:literal]), parts[literal:]
+        if not rest:
+            return
+        if "**" in rest:
+            for item in self.walk(number, folder):
+                if _fits(item.path.split("/")[literal:], rest):
+                    yield item
+        else:
+            yield from self._match(number, folder, rest)
+
+    def file(self, number: int, path: str) -> RemoteFile:
+        """A file of an entry, to be read in pieces; nothing is asked of the archive yet."""
+        return RemoteFile(self.settings, number, path)
+
+    def _match(self, number: int, folder: str, parts: Sequence[str]) -> Iterator[Item]:
+        found = [item for item in self.list(number, folder) if _fits([item.name], parts[:1])]
+        if not found and len(parts) == 1 and not _has_wildcards(parts[0]):
+            found = [Item(parts[0], f"{folder}/{parts[0]}".strip("/"), is_folder=False)]
+        for item in found:
+            if len(parts) == 1:
+                yield item
+            elif item.is_folder:
+                yield from self._match(number, item.path, parts[1:])
+
+
+def _has_wildcards(part: str) -> bool:
+    return bool(re.search(r"[*?\[]", part))
+
+
+def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether a path, name by name, fits a pattern, part by part."""
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or (bool(names) and _fits(names[1:], parts))
+    if not names or not (names[0] == parts[0] or fnmatch.fnmatchcase(names[0], parts[0])):
+        return False
+    return _fits(names[1:], parts[1:])

@@ -1,0 +1,91 @@
+"""What can go wrong on the way from an archive: one small value per way, for :class:`LoopbackArchive` to act out."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from dataclasses import dataclass
+
+__all__ = ["AnswerHtml", "CutBody", "Delay", "FailWith", "Fault", "Hang", "IgnoreRanges", "ShortBody"]
+
+
+@dataclass(frozen=True)
+class FailWith:
+    """Answer with an error status instead of data."""
+
+    status: int = 503
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Say nothing for this many seconds, then close the connection."""
+
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Wait this many seconds, then answer properly."""
+
+    seconds: float = 0.02
+
+
+@dataclass(frozen=True)
+class CutBody:
+    """Promise the whole body and close the connection after this many bytes of it."""
+
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class ShortBody:
+    """Claim the whole range, but send ``missing`` bytes fewer under a matching (so wrong) Content-Length."""
+
+    missing: int = 1
+
+
+@dataclass(frozen=True)
+class IgnoreRanges:
+    """Answer a Range request with 200 and the whole file."""
+
+
+@dataclass(frozen=True)
+class AnswerHtml:
+    """Answer 200 with a web page (a maintenance notice, a login form) in place of the data."""
+
+
+Fault = FailWith | Hang | Delay | CutBody | ShortBody | IgnoreRanges | AnswerHtml
+
+
+class FaultPlan:
+    """Which requests fail, how, and how often still. Safe under threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[tuple[str, Fault, int | None]] = []
+
+    def add(self, fault: Fault, pattern: str, times: int | None) -> None:
+        """Let ``fault`` happen to the next ``times`` requests (None: to all) whose path fits the glob ``pattern``."""
+        with self._lock:
+            self._rules.append((pattern, fault, times))
+
+    def clear(self) -> None:
+        """Let nothing fail any more."""
+        with self._lock:
+            self._rules.clear()
+
+    def take(self, path: str) -> list[Fault]:
+        """Faults for one request to ``path``: every delay that fits, and the first other fault that fits."""
+        taken: list[Fault] = []
+        with self._lock:
+            for rule in list(self._rules):
+                pattern, fault, times = rule
+                if not fnmatch.fnmatchcase(path, pattern):
+                    continue
+                if not isinstance(fault, Delay) and any(not isinstance(other, Delay) for other in taken):
+                    continue
+                taken.append(fault)
+                if times is not None:
+                    position = self._rules.index(rule)
+                    self._rules[position : position + 1] = [(pattern, fault, times - 1)] if times > 1 else []
+        return taken

@@ -1,0 +1,264 @@
+"""Files of the archive, read in pieces: one GET with a Range per read, repeated and resumed where it fails."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from napari_empiarreader.archive.settings import ArchiveSettings
+from napari_empiarreader.archive.web import USER_AGENT
+from napari_empiarreader.errors import (
+    ArchiveError,
+    EntryNotFoundError,
+    RangesNotSupportedError,
+    ServerUnreachableError,
+    TruncatedFileError,
+)
+from napari_empiarreader.files import replaced_when_complete
+from napari_empiarreader.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from obstore.store import HTTPStore
+
+__all__ = ["RemoteFile"]
+
+_BLOCK = 1 << 20
+
+
+class RemoteFile:
+    """A file of an entry; a :class:`~napari_empiarreader.files.ByteSource`.
+
+    It may be used from any thread, and it may be pickled; all files of one archive share their connections. The
+    length of the file is learned from the first answer and remembered. A file that changes under way is an error.
+
+    Parameters
+    ----------
+    settings
+        Where the archive is.
+    number
+        Accession number of the entry.
+    path
+        Path inside the entry, not percent-encoded.
+    """
+
+    def __init__(self, settings: ArchiveSettings, number: int, path: str) -> None:
+        self.settings = settings
+        self.number = number
+        self.path = path.strip("/")
+        self._version: tuple[int, str | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"RemoteFile({self.uri})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteFile) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[ArchiveSettings, int, str]:
+        return self.settings, self.number, self.path
+
+    @property
+    def uri(self) -> str:
+        """The address as a user writes it, ``empiar://10017/data/a.mrc``."""
+        return f"empiar://{self.number}/{self.path}"
+
+    @property
+    def url(self) -> str:
+        """The web address, percent-encoded."""
+        return f"{self.settings.archive_url}/{self.number}/{quote(self.path)}"
+
+    @property
+    def name(self) -> str:
+        """The file's name without folders."""
+        return self.path.rsplit("/", 1)[-1]
+
+    def read(self, start: int, stop: int, *, at_most: bool = False) -> bytes:
+        """Bytes ``start`` to ``stop`` (exclusive), by exactly one request where nothing fails.
+
+        Raises
+        ------
+        TruncatedFileError
+            The file ends before ``stop`` (unless ``at_most``), or the server sent less than it promised.
+        EntryNotFoundError, ServerUnreachableError, RangesNotSupportedError, ArchiveError
+            See :mod:`napari_empiarreader.errors`.
+        """
+        if not 0 <= start <= stop:
+            raise ValueError(f"{self.uri}: bytes {start} to {stop} are no range")
+        if self._version is not None and at_most:
+            stop = min(stop, self._version[0])
+        if start >= stop:
+            return b""
+        import obstore
+
+        try:
+            answer = obstore.get(self._store, self._location, options={"range": (start, stop)})
+            self._check(answer)
+            data = bytes(answer.bytes())
+        except OSError as error:
+            raise self._translated(error) from error
+        except obstore.exceptions.BaseError as error:
+            if "416 Range" in str(error):
+                if at_most:
+                    return b""
+                raise self._too_short(stop) from error
+            raise self._translated(error) from error
+        first, last = answer.range
+        if first != start or len(data) != last - first:
+            raise TruncatedFileError(
+                f"{self.uri}: the server promised bytes {first:,} to {last:,} and sent {len(data):,} of them; try again"
+            )
+        if last < stop and not at_most:
+            raise self._too_short(stop)
+        return data
+
+    def size(self) -> int:
+        """Length of the file in bytes; one request if nothing was read before, else none."""
+        if self._version is None:
+            import obstore
+
+            try:
+                self._check(obstore.get(self._store, self._location, options={"head": True}))
+            except (OSError, obstore.exceptions.BaseError) as error:
+                raise self._translated(error) from error
+        assert self._version is not None
+        return self._version[0]
+
+    def download(self, target: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent) -> Path:
+        """Copy the whole file to ``target``, which appears only when every byte has arrived.
+
+        Parameters
+        ----------
+        target
+            The file to make; its folders are made as well.
+        overwrite
+            Replace an existing file.
+        progress
+            Told the bytes done and the bytes in all.
+
+        Raises
+        ------
+        FileExistsAlreadyError
+            The target exists and ``overwrite`` is false.
+        TruncatedFileError
+            Fewer bytes arrived than the file has.
+        """
+        import obstore
+
+        with replaced_when_complete(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+            done = 0
+            try:
+                answer = obstore.get(self._store, self._location)
+                self._check(answer)
+                total = answer.meta["size"]
+                progress(0, total, self.name)
+                for block in answer.stream(min_chunk_size=_BLOCK):
+                    file.write(block)
+                    done += len(block)
+                    progress(done, total, self.name)
+            except obstore.exceptions.BaseError as error:
+                raise self._translated(error) from error
+            except FileNotFoundError as error:  # obstore's 404; a full disk stays what it is
+                raise self._translated(error) from error
+            if done != total:
+                raise TruncatedFileError(f"{self.uri}: {done:,} of {total:,} bytes arrived; download it again")
+        return Path(target)
+
+    @property
+    def _location(self) -> str:
+        return f"{self.number}/{self.path}"
+
+    @property
+    def _store(self) -> HTTPStore:
+        return _store(self.settings)
+
+    def _check(self, answer: Any) -> None:
+        """Remember length and version of the file; refuse a web page in its place, and a file that has changed."""
+        if self._is_web_page(answer):
+            raise self._page_instead()
+        version = (answer.meta["size"], answer.meta["e_tag"])
+        if self._version is not None and version != self._version:
+            raise ArchiveError(
+                f"{self.uri}: the file has changed on the server since it was opened "
+                f"({self._version[0]:,} bytes then, {version[0]:,} now); open it again"
+            )
+        self._version = version
+
+    def _is_web_page(self, answer: Any) -> bool:
+        kind = str(answer.attributes.get("Content-Type", ""))
+        return kind.startswith(("text/html", "application/xhtml")) and not self.name.lower().endswith((".html", ".htm"))
+
+    def _page_instead(self) -> ArchiveError:
+        return ArchiveError(
+            f"{self.uri}: the server sent a web page instead of the file; it may be a folder (list it), "
+            "or the archive is down for maintenance"
+        )
+
+    def _too_short(self, stop: int) -> TruncatedFileError:
+        length = f" at byte {self._version[0]:,}" if self._version is not None else ""
+        return TruncatedFileError(f"{self.uri}: the file ends{length} before byte {stop:,}, which its header promises")
+
+    def _translated(self, error: Exception) -> Exception:
+        """Our error for one of obstore's, whose own text is a page long and meant for developers."""
+        from obstore import exceptions
+
+        if isinstance(error, ArchiveError):
+            return error
+        if isinstance(error, FileNotFoundError):
+            return EntryNotFoundError(f"{self.uri}: the archive has no such file ({self.url})")
+        if isinstance(error, exceptions.NotSupportedError):
+            return self._no_ranges()
+        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+            return ArchiveError(f"{self.uri}: the server refuses to hand out this file ({self.url})")
+        return ServerUnreachableError(
+            f"{self.uri}: no complete answer from {self.url} within {self.settings.timeout:g} s, "
+            f"after {self.settings.retries} retries; check the network connection, or try later"
+        )
+
+    def _no_ranges(self) -> Exception:
+        """Why an answer without a range came: one more question, on a way that has failed already."""
+        import obstore
+
+        try:
+            if self._is_web_page(obstore.get(self._store, self._location, options={"head": True})):
+                return self._page_instead()
+        except (OSError, obstore.exceptions.BaseError):
+            pass  # the first failure is the one to report
+        return RangesNotSupportedError(
+            f"{self.uri}: the server at {self.settings.archive_url} ignores byte ranges, so the file cannot be opened "
+            "lazily; download it, or use another address of the archive"
+        )
+
+
+@lru_cache(maxsize=16)
+def _store(settings: ArchiveSettings) -> HTTPStore:
+    """The one store, with its pool of connections, for an archive."""
+    from obstore.store import HTTPStore
+
+    return HTTPStore.from_url(
+        settings.archive_url,
+        client_options={
+            "allow_http": settings.archive_url.startswith("http://"),
+            # Silence is limited, not the whole transfer: a large file on a slow line may take as long as it needs.
+            "read_timeout": timedelta(seconds=settings.timeout),
+            "connect_timeout": timedelta(seconds=settings.timeout),
+            "timeout": timedelta(days=1),
+            "pool_max_idle_per_host": str(settings.connections),
+            "user_agent": USER_AGENT,
+        },
+        retry_config={
+            "max_retries": settings.retries,
+            "retry_timeout": timedelta(seconds=settings.timeout * (settings.retries + 1) + 60),
+            "backoff": {
+                "init_backoff": timedelta(seconds=max(settings.backoff, 0.001)),
+                "max_backoff": timedelta(seconds=max(8 * settings.backoff, 0.001)),
+                "base": 2,
+            },
+        },
+    )

@@ -1,0 +1,181 @@
+"""A real archive on this machine: entries, listings and byte ranges over HTTP, for a demonstration or a test.
+
+Anything that reads EMPIAR can read it, because it answers as EMPIAR does. It counts what it sends, and it can be told
+to misbehave (see :mod:`napari_empiarreader.archive.faults`).
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from napari_empiarreader.archive._handler import API_PATH, ARCHIVE_PATH, ArchiveHandler
+from napari_empiarreader.archive.client import Archive
+from napari_empiarreader.archive.faults import Fault, FaultPlan
+from napari_empiarreader.archive.settings import ArchiveSettings
+from napari_empiarreader.errors import NothingFoundError
+
+__all__ = ["LoopbackArchive", "ServedRequest"]
+
+
+class ServedRequest(NamedTuple):
+    """One request as it came in: method, decoded path, and the Range header or None."""
+
+    method: str
+    path: str
+    range: str | None
+
+
+class LoopbackArchive:
+    """An archive served from the machine itself, on 127.0.0.1 and a free port, until it is closed.
+
+    Parameters
+    ----------
+    root
+        Folder with one folder per entry: ``ROOT/10017/data/...`` and, if there, ``ROOT/10017/entry.json``.
+    layout
+        Which of Apache's two listing pages to write, ``"table"`` or ``"pre"``.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.mrc").write_bytes(b"0123")
+    >>> with LoopbackArchive() as server:
+    ...     server.add_entry(99001, folder)
+    ...     server.archive.file(99001, "data/a.mrc").read(1, 3)
+    b'12'
+    """
+
+    def __init__(self, root: Path | str | None = None, *, layout: Literal["table", "pre"] = "table") -> None:
+        self.root = None if root is None else Path(root)
+        self.layout = layout
+        self.faults = FaultPlan()
+        self._added: dict[int, Path] = {}
+        self._lock = threading.Lock()
+        self._requests: list[ServedRequest] = []
+        self._bytes_sent = 0
+        self._server: _Server | None = None
+
+    def __enter__(self) -> LoopbackArchive:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to answer; nothing happens when it already does."""
+        if self._server is None:
+            self._server = _Server(("127.0.0.1", 0), partial(ArchiveHandler, self))
+            threading.Thread(
+                target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="loopback-archive", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        """Stop answering and free the port."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.closing.set()
+            server.shutdown()
+            server.server_close()
+
+    @property
+    def settings(self) -> ArchiveSettings:
+        """Settings that point a client at this server."""
+        if self._server is None:
+            raise RuntimeError("the archive is not being served; use it in a with statement")
+        host = f"http://127.0.0.1:{self._server.server_address[1]}"
+        return ArchiveSettings(api_url=host + API_PATH, archive_url=host + ARCHIVE_PATH)
+
+    @property
+    def archive(self) -> Archive:
+        """A client of this server."""
+        return Archive(self.settings)
+
+    def add_entry(self, number: int, folder: Path | str) -> None:
+        """Serve ``folder`` as entry ``number``: an entry's own folder (with ``data/``), or just any folder of files.
+
+        Raises
+        ------
+        NothingFoundError
+            There is no such folder.
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise NothingFoundError(f"{path}: no such folder, nothing to serve as EMPIAR-{number}")
+        self._added[number] = path.absolute()
+
+    def entry_folder(self, number: int) -> Path | None:
+        """Folder behind entry ``number``, or None."""
+        if number in self._added:
+            return self._added[number]
+        folder = None if self.root is None else self.root / str(number)
+        return folder if folder is not None and folder.is_dir() else None
+
+    def local_path(self, number: int, path: str) -> Path | None:
+        """File or folder behind ``path`` of entry ``number``, or None where there is nothing, or nothing to show."""
+        folder = self.entry_folder(number)
+        parts = [part for part in path.split("/") if part]
+        if folder is None or any(part in (".", "..") or "\\" in part or "\0" in part for part in parts):
+            return None
+        if not self.is_whole_entry(folder):  # a bare folder of files stands in for the entry's data folder
+            if not parts:
+                return folder
+            if parts.pop(0) != "data":
+                return None
+        local = folder.joinpath(*parts)
+        return local if local.exists() else None
+
+    @staticmethod
+    def is_whole_entry(folder: Path) -> bool:
+        """Whether the folder is laid out as an entry of the archive, with its files under ``data/``."""
+        return (folder / "data").is_dir()
+
+    def inject(self, fault: Fault, pattern: str = "*", times: int | None = 1) -> None:
+        """Let a fault happen to the next ``times`` requests (None: to all) whose path fits the glob ``pattern``."""
+        self.faults.add(fault, pattern, times)
+
+    @property
+    def requests(self) -> list[ServedRequest]:
+        """Every request since the start or the last :meth:`reset_counts`, oldest first."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of answer bodies sent since the start or the last :meth:`reset_counts`."""
+        with self._lock:
+            return self._bytes_sent
+
+    def reset_counts(self) -> None:
+        """Count from zero again."""
+        with self._lock:
+            self._requests.clear()
+            self._bytes_sent = 0
+
+    def note_request(self, method: str, path: str, range_header: str | None) -> None:
+        """Count one request (called by the handler)."""
+        with self._lock:
+            self._requests.append(ServedRequest(method, path, range_header))
+
+    def note_bytes(self, count: int) -> None:
+        """Count body bytes (called by the handler)."""
+        with self._lock:
+            self._bytes_sent += count
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a connection kept alive by a client must not hold up the end
+    request_queue_size = 128
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.closing = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that hangs up early is not news."""

@@ -5,7 +5,7 @@ python3 start.py                    install into ./.venv, then train and pick on
 python3 start.py demo ARGUMENTS     the same; the arguments go to "napari-caked demo" (--gui opens napari)
 python3 start.py test ARGUMENTS     run every test; the arguments go to tox (-e lint: only that environment)
 
-No science lives here. This file must be readable by any Python 3, so that an old one gets a clear message.
+No science lives here. This file must be readable by Python 3.7, so that an old one gets a clear message.
 """
 
 from __future__ import annotations

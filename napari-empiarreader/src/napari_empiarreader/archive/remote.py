@@ -17,6 +17,7 @@ from napari_empiarreader.errors import (
     RangesNotSupportedError,
     ServerUnreachableError,
     TruncatedFileError,
+    UserError,
 )
 from napari_empiarreader.files import replaced_when_complete
 from napari_empiarreader.progress import Progress, silent
@@ -49,7 +50,7 @@ class RemoteFile:
         self.settings = settings
         self.number = number
         self.path = path.strip("/")
-        self._version: tuple[int, str | None] | None = None
+        self._size: int | None = None
 
     def __repr__(self) -> str:
         return f"RemoteFile({self.uri})"
@@ -91,8 +92,8 @@ class RemoteFile:
         """
         if not 0 <= start <= stop:
             raise ValueError(f"{self.uri}: bytes {start} to {stop} are no range")
-        if self._version is not None and at_most:
-            stop = min(stop, self._version[0])
+        if self._size is not None and at_most:
+            stop = min(stop, self._size)
         if start >= stop:
             return b""
         import obstore
@@ -120,15 +121,15 @@ class RemoteFile:
 
     def size(self) -> int:
         """Length of the file in bytes; one request if nothing was read before, else none."""
-        if self._version is None:
+        if self._size is None:
             import obstore
 
             try:
                 self._check(obstore.get(self._store, self._location, options={"head": True}))
             except (OSError, obstore.exceptions.BaseError) as error:
                 raise self._translated(error) from error
-        assert self._version is not None
-        return self._version[0]
+        assert self._size is not None
+        return self._size
 
     def download(self, target: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent) -> Path:
         """Copy the whole file to ``target``, which appears only when every byte has arrived.
@@ -149,26 +150,36 @@ class RemoteFile:
         TruncatedFileError
             Fewer bytes arrived than the file has.
         """
+        try:
+            with replaced_when_complete(target, overwrite=overwrite) as temporary:
+                self._stream_to(temporary, progress)
+        except UserError:
+            raise
+        except OSError as error:
+            raise ArchiveError(f"{target}: cannot be written ({error.strerror}); nothing was kept") from error
+        return Path(target)
+
+    def _stream_to(self, path: Path, progress: Progress) -> None:
         import obstore
 
-        with replaced_when_complete(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-            done = 0
+        done = 0
+        try:
+            answer = obstore.get(self._store, self._location)
+            self._check(answer)
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise self._translated(error) from error
+        total = answer.meta["size"]
+        progress(0, total, self.name)
+        with path.open("wb") as file:
             try:
-                answer = obstore.get(self._store, self._location)
-                self._check(answer)
-                total = answer.meta["size"]
-                progress(0, total, self.name)
                 for block in answer.stream(min_chunk_size=_BLOCK):
                     file.write(block)
                     done += len(block)
                     progress(done, total, self.name)
             except obstore.exceptions.BaseError as error:
                 raise self._translated(error) from error
-            except FileNotFoundError as error:  # obstore's 404; a full disk stays what it is
-                raise self._translated(error) from error
-            if done != total:
-                raise TruncatedFileError(f"{self.uri}: {done:,} of {total:,} bytes arrived; download it again")
-        return Path(target)
+        if done != total:
+            raise TruncatedFileError(f"{self.uri}: {done:,} of {total:,} bytes arrived; download it again")
 
     @property
     def _location(self) -> str:
@@ -179,16 +190,17 @@ class RemoteFile:
         return _store(self.settings)
 
     def _check(self, answer: Any) -> None:
-        """Remember length and version of the file; refuse a web page in its place, and a file that has changed."""
+        """Remember the length of the file; refuse a web page in its place, and a file that has changed."""
         if self._is_web_page(answer):
             raise self._page_instead()
-        version = (answer.meta["size"], answer.meta["e_tag"])
-        if self._version is not None and version != self._version:
+        size = answer.meta["size"]
+        # Only the length is compared: the archive has several servers, and their ETags need not agree.
+        if self._size is not None and size != self._size:
             raise ArchiveError(
                 f"{self.uri}: the file has changed on the server since it was opened "
-                f"({self._version[0]:,} bytes then, {version[0]:,} now); open it again"
+                f"({self._size:,} bytes then, {size:,} now); open it again"
             )
-        self._version = version
+        self._size = size
 
     def _is_web_page(self, answer: Any) -> bool:
         kind = str(answer.attributes.get("Content-Type", ""))
@@ -201,7 +213,7 @@ class RemoteFile:
         )
 
     def _too_short(self, stop: int) -> TruncatedFileError:
-        length = f" at byte {self._version[0]:,}" if self._version is not None else ""
+        length = f" at byte {self._size:,}" if self._size is not None else ""
         return TruncatedFileError(f"{self.uri}: the file ends{length} before byte {stop:,}, which its header promises")
 
     def _translated(self, error: Exception) -> Exception:

@@ -136,10 +136,8 @@ def program(environment: Path, name: str) -> str:
 
 def fingerprint() -> str:
     """A digest of all that decides what gets installed, and of where it is (editable installs point there)."""
-    files = [ROOT / "constraints.txt", ROOT / "tox.ini", Path(__file__)]
-    files += [ROOT / name / "pyproject.toml" for name in PACKAGES]
-    digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]}".encode())
-    for file in files:
+    digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]} {TOX}".encode())
+    for file in (ROOT / "constraints.txt", *(ROOT / name / "pyproject.toml" for name in PACKAGES)):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -109,7 +109,8 @@ def _no_internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     yield
     if reached:
-        pytest.fail(f"the test wanted to reach {', '.join(sorted(set(reached)))}; tests talk to this machine only")
+        hosts = ", ".join(sorted(set(reached)))
+        pytest.fail(f"the test wanted to reach {hosts}; tests talk to this machine only", pytrace=False)
 
 
 def _is_loopback(host: str) -> bool:

@@ -98,6 +98,7 @@ def test(arguments: list[str]) -> int:
     install(environment, [TOX])
     if before and before != read_record(environment):
         # tox does not see what our packages require: environments made for other requirements are stale.
+        say("The requirements have changed: removing the old environments of tox ...")
         shutil.rmtree(ROOT / ".tox", ignore_errors=True)
     return call([program(environment, "tox"), "--root", str(ROOT), *arguments])
 

@@ -180,7 +180,7 @@ def _count(value: object) -> int | None:
 def _records(value: object) -> list[dict[str, Any]]:
     """The dictionaries of a list, or of a single value that should have been one."""
     listed = value if isinstance(value, list) else [value]
-    return [item for item in listed if isinstance(item, dict)]
+    return [item for item in listed if isinstance(item, dict) and item]
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -55,6 +55,9 @@ class RemoteFile:
     def __repr__(self) -> str:
         return f"RemoteFile({self.uri})"
 
+    def __str__(self) -> str:
+        return self.uri
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteFile) and self._key == other._key
 
@@ -105,7 +108,7 @@ class RemoteFile:
         except OSError as error:
             raise self._translated(error) from error
         except obstore.exceptions.BaseError as error:
-            if "416 Range" in str(error):
+            if _is_beyond_end(error):
                 if at_most:
                     return b""
                 raise self._too_short(stop) from error
@@ -163,11 +166,9 @@ class RemoteFile:
         import obstore
 
         done = 0
-        try:
-            answer = obstore.get(self._store, self._location)
-            self._check(answer)
-        except (OSError, obstore.exceptions.BaseError) as error:
-            raise self._translated(error) from error
+        answer = self._whole_file()
+        if answer is None:
+            return
         total = answer.meta["size"]
         progress(0, total, self.name)
         with path.open("wb") as file:
@@ -180,6 +181,23 @@ class RemoteFile:
                 raise self._translated(error) from error
         if done != total:
             raise TruncatedFileError(f"{self.uri}: {done:,} of {total:,} bytes arrived; download it again")
+
+    def _whole_file(self) -> Any:
+        """The answer that holds the whole file; None for an empty one."""
+        import obstore
+
+        try:
+            try:
+                # Asked as a range, because its answer tells the length of the file, not of what was sent.
+                answer = obstore.get(self._store, self._location, options={"range": {"offset": 0}})
+            except obstore.exceptions.NotSupportedError:
+                answer = obstore.get(self._store, self._location)
+            self._check(answer)
+        except (OSError, obstore.exceptions.BaseError) as error:
+            if _is_beyond_end(error):
+                return None
+            raise self._translated(error) from error
+        return answer
 
     @property
     def _location(self) -> str:
@@ -246,6 +264,11 @@ class RemoteFile:
             f"{self.uri}: the server at {self.settings.archive_url} ignores byte ranges, so the file cannot be opened "
             "lazily; download it, or use another address of the archive"
         )
+
+
+def _is_beyond_end(error: Exception) -> bool:
+    """Whether the server refused a range that begins behind the end (status 416, which has no class of its own)."""
+    return "status code: 416" in str(error)
 
 
 @lru_cache(maxsize=16)

@@ -107,6 +107,7 @@ def _new_session(settings: ArchiveSettings) -> requests.Session:
 
     retry = Retry(
         total=settings.retries,
+        connect=min(settings.retries, 2),  # nobody at an address is seldom cured by patience
         backoff_factor=settings.backoff,
         status_forcelist=_WORTH_REPEATING,
         allowed_methods=("GET",),

@@ -49,6 +49,22 @@ def test_both_layouts_give_the_same_items_without_sort_links_and_parents(page):
 
 
 @pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (7, "7 B"),
+        (999, "999 B"),
+        (4096, "4.0 KiB"),
+        (64 * 1024**2, "64 MiB"),
+        (2**51, "2048 TiB"),
+    ],
+)
+def test_a_size_is_worded_with_the_digits_the_archive_gives(size, text):
+    assert Item("a", "a", False, size).rounded_size == text
+
+
+@pytest.mark.parametrize(
     "href",
     [
         "../",

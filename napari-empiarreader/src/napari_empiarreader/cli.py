@@ -127,14 +127,5 @@ def _entry_text(entry: Entry) -> str:
 
 
 def _item_text(item: Item) -> str:
-    size = "" if item.size_hint_bytes is None else _rounded(item.size_hint_bytes)
     modified = "" if item.modified is None else f"{item.modified:%Y-%m-%d %H:%M}"
-    return f"{size:>8}  {modified:16}  {item.name}{'/' if item.is_folder else ''}"
-
-
-def _rounded(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} TiB"
+    return f"{item.rounded_size:>8}  {modified:16}  {item.name}{'/' if item.is_folder else ''}"

@@ -39,6 +39,17 @@ class Item:
     size_hint_bytes: int | None = None
     modified: datetime | None = None
 
+    @property
+    def rounded_size(self) -> str:
+        """The size with no more digits than the archive tells, ``2.8 MiB``; empty when it tells none."""
+        if self.size_hint_bytes is None:
+            return ""
+        value, units = float(self.size_hint_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+        while value >= 1000 and len(units) > 1:
+            value /= 1024
+            units.pop(0)
+        return f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
+
 
 def parse_listing(page: str, folder: str = "") -> list[Item]:
     """Items of an Apache index page: folders first, each kind sorted by name.

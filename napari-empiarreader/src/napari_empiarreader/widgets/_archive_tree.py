@@ -32,6 +32,7 @@ class ArchiveTree(QTreeWidget):
         super().__init__(parent)
         self.setHeaderLabels(["Name", "Size", "Modified"])
         self.setUniformRowHeights(True)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names of one session differ at their ends
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         header = self.header()
         if header is not None:
@@ -99,8 +100,8 @@ class ArchiveTree(QTreeWidget):
             every += 1
 
     def _row(self, item: Item) -> QTreeWidgetItem:
-        modified = "" if item.modified is None else f"{item.modified:%Y-%m-%d %H:%M}"
-        row = QTreeWidgetItem([item.name, _rounded(item.size_hint_bytes), modified])
+        modified = "" if item.modified is None else f"{item.modified:%Y-%m-%d}"
+        row = QTreeWidgetItem([item.name, item.rounded_size, modified])
         row.setData(0, _ITEM, item)
         row.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row.setToolTip(0, item.path)
@@ -127,13 +128,3 @@ def _remark(text: str) -> QTreeWidgetItem:
     row = QTreeWidgetItem([text])
     row.setFlags(Qt.ItemFlag.NoItemFlags)
     return row
-
-
-def _rounded(size: float | None) -> str:
-    if size is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -36,4 +36,5 @@ def _imageset_line(imageset: ImageSet) -> str:
 
 
 def _doi_link(doi: str) -> str:
-    return f'<a href="https://doi.org/{quote(doi)}">{escape(doi)}</a>' if doi else ""
+    # Qt's own blue for links cannot be read on a dark theme; this one can be read on both.
+    return f'<a style="color: #5c8fe6" href="https://doi.org/{quote(doi)}">{escape(doi)}</a>' if doi else ""

@@ -79,7 +79,8 @@ class ArchiveBrowser(QWidget):
         card_area = QScrollArea()
         card_area.setWidgetResizable(True)
         card_area.setWidget(self.card)
-        card_area.setMaximumHeight(180)
+        card_area.setMinimumHeight(150)
+        card_area.setMaximumHeight(220)
         self.tree = ArchiveTree()
         self.filter_edit = QLineEdit("*.mrc")
         self.filter_edit.setToolTip("Files to show and to open from a folder: * and ? are wildcards")
@@ -88,7 +89,7 @@ class ArchiveBrowser(QWidget):
         self.pixel_size.setDecimals(4)
         self.pixel_size.setSingleStep(0.1)
         self.pixel_size.setSuffix(" Å")
-        self.pixel_size.setSpecialValueText("from the file")
+        self.pixel_size.setSpecialValueText("header")
         self.pixel_size.setToolTip("Overrides the header of the files. 0: the header's, or the entry's if it has none")
         self.lazy_button = QPushButton("Open lazily")
         self.lazy_button.setToolTip("One layer of the selected folder or files; each micrograph is read when shown")
@@ -114,6 +115,7 @@ class ArchiveBrowser(QWidget):
         form = QFormLayout()
         form.addRow("Files", self.filter_edit)
         form.addRow("Pixel size", self.pixel_size)
+        self.setMinimumWidth(340)  # narrower, the names in the tree cannot be told apart
         layout = QVBoxLayout(self)
         layout.addLayout(top)
         layout.addWidget(card_area)
@@ -159,6 +161,7 @@ class ArchiveBrowser(QWidget):
         locations = [_location(self.archive, number, item, pattern) for item in selected]
         imageset = self.entry.imageset_for(selected[0].path)
         deposited = imageset.pixel_size if imageset else None
+        shown = self._viewer.dims.current_step[0] if self._viewer.layers else 0
         self._say(f"Opening {selected[0].path} …")
         self._tasks.run(
             _open,
@@ -166,6 +169,7 @@ class ArchiveBrowser(QWidget):
             locations,
             self.pixel_size.value() or None,
             deposited,
+            shown,
             done=self._add_layer,
             failed=self._report,
         )
@@ -212,7 +216,7 @@ class ArchiveBrowser(QWidget):
         self.lazy_button.setEnabled(bool(selected))
         imageset = self.entry.imageset_for(selected[0].path) if self.entry and selected else None
         known = imageset.pixel_size if imageset else None
-        self.pixel_size.setSpecialValueText(f"from the file, else {known:g} Å" if known else "from the file")
+        self.pixel_size.setSpecialValueText(f"header, else {known:g} Å" if known else "header")
 
     def _report(self, error: Exception) -> None:
         """Say what went wrong, in the widget and as napari's notification."""
@@ -268,9 +272,16 @@ def _location(archive: Archive, number: int, item: Item, pattern: str) -> str | 
 
 
 def _open(
-    archive: Archive, locations: Sequence[str | RemoteFile], pixel_size: float | None, deposited: float | None
+    archive: Archive,
+    locations: Sequence[str | RemoteFile],
+    pixel_size: float | None,
+    deposited: float | None,
+    shown: int,
 ) -> _Opened:
-    """Layer of the micrographs, and what there is to say about it. Runs in a worker thread."""
+    """Layer of the micrographs, and what there is to say about it. Runs in a worker thread.
+
+    The micrograph at index ``shown`` is read here, into the shared cache: napari reads in the main thread.
+    """
     from napari_empiarreader.layers import micrograph_layer
     from napari_empiarreader.micrographs import open_micrographs
 
@@ -286,5 +297,7 @@ def _open(
             "type the right one to change it"
         )
     size = f"{series.pixel_size:g} Å per pixel" if series.pixel_size else "pixel size unknown"
+    series.read(min(shown, len(series) - 1))
+    count = f"{len(series)} micrograph{'s' if len(series) != 1 else ''}"
     shape = f"{series.shape[1]} × {series.shape[0]} px"
-    return _Opened(micrograph_layer(series), f"{len(series)} micrographs, {shape}, {size}", warning)
+    return _Opened(micrograph_layer(series), f"{count}, {shape}, {size}", warning)

@@ -1,0 +1,248 @@
+"""The EMPIAR browser, used as a person does: type, press Enter, click, look; the server counts what that moves."""
+
+import json
+from dataclasses import replace
+
+import mrcfile
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_empiarreader.archive import Archive
+from napari_empiarreader.archive.faults import Delay, FailWith
+from napari_empiarreader.archive.server import LoopbackArchive
+from napari_empiarreader.micrographs.cache import shared_cache
+
+pytestmark = pytest.mark.gui
+
+COUNT, SIDE, PIXEL_SIZE = 200, 64, 1.34
+FILE_BYTES = 1024 + 4 * SIDE * SIDE
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    """Micrographs of another test must not save this one its requests."""
+    shared_cache().forget()
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "archive" / "10017" / "data" / "micrographs"
+    folder.mkdir(parents=True)
+    image = np.random.default_rng(3).normal(size=(SIDE, SIDE)).astype("float32")
+    with mrcfile.new(folder / "m000.mrc") as mrc:
+        mrc.set_data(image)
+        mrc.voxel_size = PIXEL_SIZE
+    first = (folder / "m000.mrc").read_bytes()
+    for i in range(1, COUNT):
+        (folder / f"m{i:03d}.mrc").write_bytes(first[:1024] + (image + i).tobytes())
+    (folder / "gain.txt").write_text("1")
+    (tmp_path / "archive" / "10017" / "data" / "empty").mkdir()
+    entry = {
+        "title": "Beta-galactosidase <b>& friends</b>",
+        "dataset_size": "2.3 TB",
+        "imagesets": [{"name": "Falcon", "directory": "/data/micrographs", "pixel_width": "1.77"}],
+    }
+    (tmp_path / "archive" / "10017" / "entry.json").write_text(json.dumps(entry))
+    with LoopbackArchive(tmp_path / "archive") as server:
+        yield server
+
+
+@pytest.fixture
+def notified(monkeypatch):
+    """What the user was told by napari's notifications."""
+    told = []
+    for kind in ("show_error", "show_warning"):
+        monkeypatch.setattr(f"napari_empiarreader.widgets.browser.{kind}", told.append)
+    return told
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def browser(server, viewer, notified):
+    from napari_empiarreader.widgets.browser import ArchiveBrowser
+
+    browser = ArchiveBrowser(viewer, archive=Archive(replace(server.settings, timeout=2.0, retries=1, backoff=0.01)))
+    viewer.window.add_dock_widget(browser, name="EMPIAR browser")
+    return browser
+
+
+def open_entry(qtbot, browser, number="10017"):
+    browser.entry_edit.clear()
+    qtbot.keyClicks(browser.entry_edit, number)
+    qtbot.keyClick(browser.entry_edit, Qt.Key.Key_Return)
+
+
+def click_row(qtbot, browser, path, modifier=Qt.KeyboardModifier.NoModifier):
+    """Click on a row of the tree, as soon as it is there."""
+    tree = browser.tree
+    qtbot.waitUntil(lambda: path in tree._nodes, timeout=10_000)
+    row = tree._nodes[path]
+    tree.scrollToItem(row)
+    place = tree.visualItemRect(row).center()
+    place.setX(tree.visualItemRect(row).left() + 5)
+    qtbot.mouseClick(tree.viewport(), Qt.MouseButton.LeftButton, modifier, place)
+    qtbot.waitUntil(lambda: row.isSelected(), timeout=2_000)
+
+
+def names_shown(browser):
+    tree = browser.tree
+    return [
+        item.name
+        for item in (tree._nodes[p].data(0, Qt.ItemDataRole.UserRole) for p in tree._nodes)
+        if not tree._nodes[item.path].isHidden()
+    ]
+
+
+def wait_idle(qtbot, browser):
+    qtbot.waitUntil(lambda: not browser.busy.isVisible(), timeout=10_000)
+
+
+def test_from_a_number_to_a_picture_moving_only_what_is_looked_at(qtbot, server, viewer, browser, notified):
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")  # the only folder, data, has opened by itself
+    assert "Beta-galactosidase &lt;b&gt;" in browser.card.text()
+    assert "1.77 Å/px" in browser.card.text()
+    wait_idle(qtbot, browser)
+    assert [r.path.split("/")[-2:] for r in server.requests] == [["10017", ""], ["10017", ""], ["data", ""]]
+
+    server.reset_counts()
+    qtbot.mouseClick(browser.lazy_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1 and viewer.layers[0].visible, timeout=20_000)
+    wait_idle(qtbot, browser)
+
+    # Seen: one lazy layer of all micrographs, in Å, at its first micrograph.
+    (layer,) = viewer.layers
+    assert layer.data.shape == (COUNT, SIDE, SIDE)
+    np.testing.assert_allclose(layer.scale, (1, PIXEL_SIZE, PIXEL_SIZE), rtol=1e-5)
+    assert layer.metadata["micrographs"][1] == "m001.mrc"
+    assert viewer.dims.current_step[0] == 0
+    # The header's pixel size differs from the entry's: said, not hidden.
+    assert len(notified) == 1 and "1.34" in notified[0] and "1.77" in notified[0]
+
+    # Moved: one listing, the first header, and the first micrograph once. Of the 199 others nothing.
+    files = [r for r in server.requests if r.path.endswith(".mrc")]
+    assert {r.path.rsplit("/", 1)[-1] for r in files} == {"m000.mrc"}
+    assert sum(r.method == "HEAD" for r in server.requests) == 0
+    assert len(files) <= 2
+    assert server.bytes_sent < FILE_BYTES + 1024 + 60_000  # the listing of 200 files is 40 kB
+
+    # Another micrograph is one file, once.
+    server.reset_counts()
+    viewer.dims.set_current_step(0, 7)
+    qtbot.waitUntil(lambda: bool(server.requests), timeout=5_000)
+    assert [r.path.rsplit("/", 1)[-1] for r in server.requests] == ["m007.mrc"]
+    assert server.bytes_sent == FILE_BYTES
+
+    # Looking at both again moves nothing.
+    server.reset_counts()
+    for step in (0, 7, 0):
+        viewer.dims.set_current_step(0, step)
+    assert server.requests == []
+    shown = np.asarray(layer.data[7])
+    np.testing.assert_array_equal(shown - np.asarray(layer.data[0]) > 6.9, True)
+
+
+def test_the_filter_hides_files_and_chosen_files_make_one_layer(qtbot, server, viewer, browser):
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")
+    browser.tree._nodes["data/micrographs"].setExpanded(True)
+    qtbot.waitUntil(lambda: "data/micrographs/gain.txt" in browser.tree._nodes, timeout=10_000)
+    assert "gain.txt" not in names_shown(browser)
+
+    browser.filter_edit.clear()
+    assert "gain.txt" in names_shown(browser)
+    qtbot.keyClicks(browser.filter_edit, "m00*.mrc")
+    assert [name for name in names_shown(browser) if "." in name and name != "entry.json"] == [
+        f"m00{i}.mrc" for i in range(10)
+    ]
+
+    click_row(qtbot, browser, "data/micrographs/m003.mrc")
+    click_row(qtbot, browser, "data/micrographs/m005.mrc", Qt.KeyboardModifier.ControlModifier)
+    browser.pixel_size.setValue(2.5)
+    qtbot.mouseClick(browser.lazy_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
+
+    assert list(viewer.layers[0].metadata["micrographs"]) == ["m003.mrc", "m005.mrc"]
+    np.testing.assert_allclose(viewer.layers[0].scale[1:], 2.5)
+
+
+def test_what_cannot_be_had_is_said_in_words_and_leaves_no_layer(qtbot, server, viewer, browser, notified):
+    open_entry(qtbot, browser, "99999")
+    qtbot.waitUntil(lambda: len(notified) == 1, timeout=10_000)
+    assert "EMPIAR-99999: the archive has no such entry" in notified[0]
+    assert browser.status.text() == notified[0]
+    assert not browser.lazy_button.isEnabled()
+
+    open_entry(qtbot, browser, "apoferritin")
+    qtbot.waitUntil(lambda: len(notified) == 2, timeout=10_000)
+    assert "is no EMPIAR entry" in notified[1]
+
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/empty")
+    qtbot.mouseClick(browser.lazy_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(notified) == 3, timeout=10_000)
+    assert "data/empty" in notified[2]
+
+    server.inject(FailWith(503), times=None)
+    browser.tree._nodes["data/micrographs"].setExpanded(True)
+    qtbot.waitUntil(lambda: len(notified) == 4, timeout=10_000)
+    assert "503" in notified[3]
+    assert not browser.tree._nodes["data/micrographs"].isExpanded()
+
+    # When the server is back, opening the folder asks again.
+    server.faults.clear()
+    browser.tree._nodes["data/micrographs"].setExpanded(True)
+    qtbot.waitUntil(lambda: "data/micrographs/m000.mrc" in browser.tree._nodes, timeout=10_000)
+    assert len(viewer.layers) == 0
+
+
+def test_the_answer_for_an_earlier_entry_is_dropped(qtbot, server, browser, tmp_path):
+    (tmp_path / "other").mkdir()
+    server.add_entry(20002, tmp_path / "other")
+    server.inject(Delay(0.8), pattern="*/entry/10017/", times=1)
+    open_entry(qtbot, browser)
+    open_entry(qtbot, browser, "20002")
+    qtbot.waitUntil(lambda: browser.entry is not None, timeout=10_000)
+    wait_idle(qtbot, browser)
+
+    assert sum("/entry/" in r.path for r in server.requests) == 2
+    assert browser.entry.number == 20002
+    assert "EMPIAR-20002" in browser.card.text()
+
+
+def test_closing_the_dock_drops_what_was_under_way(qtbot, server, viewer, browser):
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")
+    wait_idle(qtbot, browser)
+    server.reset_counts()
+    server.inject(Delay(0.5), times=None)
+    qtbot.mouseClick(browser.lazy_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(server.requests), timeout=5_000)
+    viewer.window.remove_dock_widget(browser)
+    qtbot.waitUntil(lambda: browser._tasks._running == 0, timeout=20_000)
+
+    assert len(viewer.layers) == 0
+    asked = len(server.requests)
+    browser.open_entry()
+    assert browser._tasks._running == 0 and len(server.requests) == asked
+
+
+def test_background_loading_is_naparis_preference_and_only_the_user_switches_it(qtbot, browser):
+    from napari.settings import get_settings
+
+    experimental = get_settings().experimental
+    assert browser.background.isChecked() == experimental.async_
+    before = experimental.async_
+    try:
+        browser.background.click()
+        assert experimental.async_ is (not before)
+        experimental.async_ = before  # changed in napari's own preferences
+        assert browser.background.isChecked() is before
+        assert "window stays free" in browser.background.toolTip()
+    finally:
+        experimental.async_ = before

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from npe2 import PluginManifest
+from npe2.manifest.contributions import ContributionPoints
 
 PACKAGES = ("napari-profet", "napari-empiarreader", "napari-caked")
 MAY_IMPORT = {
@@ -32,6 +33,14 @@ def folder_of(package: str) -> Path:
     spec = importlib.util.find_spec(package.replace("-", "_"))
     assert spec and spec.submodule_search_locations, f"{package} is not installed"
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def contributions_of(package: str) -> ContributionPoints:
+    """What the manifest of an installed package promises."""
+    try:
+        return PluginManifest.from_distribution(package).contributions
+    except (FileNotFoundError, ValueError) as error:
+        pytest.fail(f"{package} has no usable napari.yaml: {error}", pytrace=False)
 
 
 def modules_of(package: str) -> dict[str, Path]:
@@ -113,7 +122,7 @@ def test_imports_go_down_never_up_and_only_to_allowed_packages(package: str) -> 
 def test_every_command_of_the_manifest_resolves(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     broken = []
-    for command in PluginManifest.from_distribution(package).contributions.commands or ():
+    for command in contributions_of(package).commands or ():
         home, _, name = str(command.python_name).partition(":")
         try:
             target = getattr(importlib.import_module(home), name)
@@ -127,7 +136,7 @@ def test_every_command_of_the_manifest_resolves(package: str, monkeypatch: pytes
 
 @every_package
 def test_every_contribution_names_a_command_of_the_manifest(package: str) -> None:
-    contributions = PluginManifest.from_distribution(package).contributions
+    contributions = contributions_of(package)
     commands = {command.id for command in contributions.commands or ()}
     users = [*(contributions.readers or ()), *(contributions.writers or ()), *(contributions.widgets or ())]
     users += [sample for sample in contributions.sample_data or () if hasattr(sample, "command")]
@@ -137,7 +146,7 @@ def test_every_contribution_names_a_command_of_the_manifest(package: str) -> Non
 
 @every_package
 def test_each_plugin_brings_a_reader_a_writer_a_widget_and_a_sample(package: str) -> None:
-    contributions = PluginManifest.from_distribution(package).contributions
+    contributions = contributions_of(package)
     kinds = ("readers", "writers", "widgets", "sample_data")
     lacking = [kind for kind in kinds if not getattr(contributions, kind)]
     assert not lacking, f"{package}/napari.yaml contributes no {', no '.join(lacking)}"
@@ -146,7 +155,7 @@ def test_each_plugin_brings_a_reader_a_writer_a_widget_and_a_sample(package: str
 def test_no_two_plugins_claim_the_same_files() -> None:
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
-        for reader in PluginManifest.from_distribution(package).contributions.readers or ():
+        for reader in contributions_of(package).readers or ():
             for pattern in reader.filename_patterns:
                 owners[pattern.lower()].add(package)
     shared = {pattern: sorted(names) for pattern, names in owners.items() if len(names) > 1}

@@ -155,6 +155,21 @@ def test_a_broken_body_is_continued_where_it_broke(server, file):
     assert server.bytes_sent == 1_000_000
 
 
+def test_a_broken_body_without_an_etag_is_asked_for_again(server, file):
+    server.etags = False
+    server.inject(CutBody(after=300_000), times=RETRIES)
+    assert file.read(100, 1_000_100) == BYTES[100:1_000_100]
+    assert len(server.requests) == RETRIES + 1
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    archive = Archive(replace(server.settings, timeout=0.5, retries=0))  # new settings, new connections
+    assert archive.list(10017, "data")[0].name == "a.mrc"
+    assert archive.file(10017, "data/a.mrc").read(0, 10) == BYTES[:10]
+
+
 def test_slowness_alone_is_no_error(server, file):
     server.inject(Delay(0.1), times=None)
     assert file.read(0, 100) == BYTES[:100]

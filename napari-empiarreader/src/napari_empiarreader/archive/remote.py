@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from napari_empiarreader.archive.settings import ArchiveSettings
-from napari_empiarreader.archive.web import USER_AGENT
+from napari_empiarreader.archive.store import store_for
 from napari_empiarreader.errors import (
     ArchiveError,
     EntryNotFoundError,
@@ -102,18 +100,13 @@ class RemoteFile:
         import obstore
 
         try:
-            answer = obstore.get(self._store, self._location, options={"range": (start, stop)})
-            self._check(answer)
-            data = bytes(answer.bytes())
-        except OSError as error:
-            raise self._translated(error) from error
-        except obstore.exceptions.BaseError as error:
-            if _is_beyond_end(error):
-                if at_most:
-                    return b""
-                raise self._too_short(stop) from error
-            raise self._translated(error) from error
-        first, last = answer.range
+            data, first, last = self._part(start, stop)
+        except (OSError, obstore.exceptions.BaseError) as error:
+            if not _is_beyond_end(error):
+                raise self._translated(error) from error
+            if at_most:
+                return b""
+            raise self._too_short(stop) from error
         if first != start or len(data) != last - first:
             raise TruncatedFileError(
                 f"{self.uri}: the server promised bytes {first:,} to {last:,} and sent {len(data):,} of them; try again"
@@ -162,6 +155,21 @@ class RemoteFile:
             raise ArchiveError(f"{target}: cannot be written ({error.strerror}); nothing was kept") from error
         return Path(target)
 
+    def _part(self, start: int, stop: int) -> tuple[bytes, int, int]:
+        """Bytes of a range, with the start and stop that the server gave it."""
+        import obstore
+
+        for attempt in range(self.settings.retries + 1):
+            answer = obstore.get(self._store, self._location, options={"range": (start, stop)})
+            self._check(answer)
+            try:
+                return bytes(answer.bytes()), *answer.range
+            except obstore.exceptions.GenericError:
+                # obstore resumes a broken body by itself, but only of a file with an ETag.
+                if answer.meta["e_tag"] is not None or attempt == self.settings.retries:
+                    raise
+        raise AssertionError("unreachable")
+
     def _stream_to(self, path: Path, progress: Progress) -> None:
         import obstore
 
@@ -205,7 +213,7 @@ class RemoteFile:
 
     @property
     def _store(self) -> HTTPStore:
-        return _store(self.settings)
+        return store_for(self.settings)
 
     def _check(self, answer: Any) -> None:
         """Remember the length of the file; refuse a web page in its place, and a file that has changed."""
@@ -269,31 +277,3 @@ class RemoteFile:
 def _is_beyond_end(error: Exception) -> bool:
     """Whether the server refused a range that begins behind the end (status 416, which has no class of its own)."""
     return "status code: 416" in str(error)
-
-
-@lru_cache(maxsize=16)
-def _store(settings: ArchiveSettings) -> HTTPStore:
-    """The one store, with its pool of connections, for an archive."""
-    from obstore.store import HTTPStore
-
-    return HTTPStore.from_url(
-        settings.archive_url,
-        client_options={
-            "allow_http": settings.archive_url.startswith("http://"),
-            # Silence is limited, not the whole transfer: a large file on a slow line may take as long as it needs.
-            "read_timeout": timedelta(seconds=settings.timeout),
-            "connect_timeout": timedelta(seconds=settings.timeout),
-            "timeout": timedelta(days=1),
-            "pool_max_idle_per_host": str(settings.connections),
-            "user_agent": USER_AGENT,
-        },
-        retry_config={
-            "max_retries": settings.retries,
-            "retry_timeout": timedelta(seconds=settings.timeout * (settings.retries + 1) + 60),
-            "backoff": {
-                "init_backoff": timedelta(seconds=max(settings.backoff, 0.001)),
-                "max_backoff": timedelta(seconds=max(8 * settings.backoff, 0.001)),
-                "base": 2,
-            },
-        },
-    )

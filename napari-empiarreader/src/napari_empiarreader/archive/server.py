@@ -38,6 +38,8 @@ class LoopbackArchive:
         Folder with one folder per entry: ``ROOT/10017/data/...`` and, if there, ``ROOT/10017/entry.json``.
     layout
         Which of Apache's two listing pages to write, ``"table"`` or ``"pre"``.
+    etags
+        Send an ETag with each file, as Apache does by default; some front ends strip them.
 
     Examples
     --------
@@ -50,9 +52,12 @@ class LoopbackArchive:
     b'12'
     """
 
-    def __init__(self, root: Path | str | None = None, *, layout: Literal["table", "pre"] = "table") -> None:
+    def __init__(
+        self, root: Path | str | None = None, *, layout: Literal["table", "pre"] = "table", etags: bool = True
+    ) -> None:
         self.root = None if root is None else Path(root)
         self.layout = layout
+        self.etags = etags
         self.faults = FaultPlan()
         self._added: dict[int, Path] = {}
         self._lock = threading.Lock()

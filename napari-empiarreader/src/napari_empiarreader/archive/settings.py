@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from napari_empiarreader.errors import ArchiveError
 
-__all__ = ["API_URL_VARIABLE", "ARCHIVE_URL_VARIABLE", "ArchiveSettings"]
+__all__ = ["API_URL_VARIABLE", "ARCHIVE_URL_VARIABLE", "ArchiveSettings", "is_loopback"]
 
 API_URL_VARIABLE = "EMPIAR_API_URL"
 ARCHIVE_URL_VARIABLE = "EMPIAR_ARCHIVE_URL"
@@ -68,3 +68,9 @@ class ArchiveSettings:
             api_url=environment.get(API_URL_VARIABLE) or cls.api_url,
             archive_url=environment.get(ARCHIVE_URL_VARIABLE) or cls.archive_url,
         )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address leads to this machine itself."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -7,7 +7,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from napari_empiarreader.archive.settings import ArchiveSettings
+from napari_empiarreader.archive.settings import ArchiveSettings, is_loopback
 from napari_empiarreader.errors import ArchiveError, EntryNotFoundError, ServerUnreachableError
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def _new_session(settings: ArchiveSettings) -> requests.Session:
     )
     session = requests.Session()
     session.headers["User-Agent"] = USER_AGENT
+    if is_loopback(settings.api_url) and is_loopback(settings.archive_url):
+        session.trust_env = False  # a proxy of the environment cannot reach this machine's own servers
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
     return session

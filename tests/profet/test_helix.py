@@ -46,7 +46,7 @@ def test_bonds_and_torsions_are_those_of_an_alpha_helix(chain: str) -> None:
     expected = -0.58273431 * np.cross(to_ca, to_c) + 0.56802827 * to_ca - 0.54067466 * to_c + ca
     assert distances(cb, expected).max() < 0.15
     # 1.5 Å per residue along the axis.
-    assert abs(ca[-1, 2] - ca[0, 2]) / (len(ca) - 1) == pytest.approx(1.5, abs=0.06)
+    assert abs(ca[-1, 1] - ca[0, 1]) / (len(ca) - 1) == pytest.approx(1.5, abs=0.06)
 
 
 def test_helices_do_not_collide_and_alternate() -> None:
@@ -55,7 +55,7 @@ def test_helices_do_not_collide_and_alternate() -> None:
     for one, other in [("A", "B"), ("B", "C"), ("A", "C")]:
         gaps = bundle.positions[chains == one][:, None] - bundle.positions[chains == other][None]
         assert 3.0 < np.linalg.norm(gaps, axis=-1).min() < 6.5
-    directions = [np.sign(np.diff(atoms_of(bundle, "CA", chain)[[0, -1], 2]))[0] for chain in "ABC"]
+    directions = [np.sign(np.diff(atoms_of(bundle, "CA", chain)[[0, -1], 1]))[0] for chain in "ABC"]
     assert directions == [1, -1, 1]
 
 

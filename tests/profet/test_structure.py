@@ -242,6 +242,7 @@ def test_compressed_files_and_their_names(bundle: Structure, tmp_path: Path) -> 
         (MMCIF.replace(" 2.25 ", " ? ").encode(), "atom 1 of the file has no position"),
         (MMCIF.replace(" 2.25 ", " two ").encode(), "is two, not a number"),
         (MMCIF.replace("_atom_site.type_symbol", "_atom_site.unknown").encode(), "no _atom_site.type_symbol"),
+        (MMCIF.replace("_atom_site.Cartn_z", "_atom_site.depth").encode(), "no _atom_site.Cartn_z"),
         (PDB.replace("12.000   7.000", "12.000   7,000").encode(), "line 7 has no coordinates"),
         (gzip.compress(MMCIF.encode())[:-20], "damaged"),
     ],
@@ -252,6 +253,20 @@ def test_what_is_no_structure_is_named(content: bytes, words: str, tmp_path: Pat
     with pytest.raises(FormatError, match=words) as caught:
         read_structure(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("example", [MMCIF, PDB], ids=["mmCIF", "PDB"])
+def test_odd_letters_and_line_ends_do_no_harm(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.ent"
+    reference = parse(example.encode(), "plain")[0]
+    accented = example.replace("Something", "Étude").replace("A SMALL", "UN É")
+    for content in [
+        accented.encode("latin-1"),
+        b"\xef\xbb\xbf" + accented.encode(),
+        accented.replace("\n", "\r\n").encode(),
+    ]:
+        path.write_bytes(content)
+        assert np.array_equal(read_structure(path).positions, reference)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _ATOMS = ("N", "CA", "C", "O", "CB")
 
 
 def helix_bundle(residues: int = 24, *, helices: int = 3, distance: float = 9.8) -> Structure:
-    """Helices of poly-alanine side by side around the z axis, neighbours pointing up and down in turn.
+    """Helices of poly-alanine side by side around the y axis, neighbours pointing up and down in turn.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def helix_bundle(residues: int = 24, *, helices: int = 3, distance: float = 9.8)
     atoms["serial"] = np.arange(1, len(atoms) + 1)
     return Structure(
         name="helix-bundle",
-        positions=np.concatenate(positions)[:, ::-1],
+        # Upright in napari's first view, which looks along z: the axis z of the making becomes y, in a proper rotation.
+        positions=np.concatenate(positions)[:, [0, 2, 1]],
         atoms=atoms,
         header=_header(residues, helices),
         source="made by napari-profet",

@@ -118,12 +118,17 @@ def compose(name: str, positions: np.ndarray, atoms: pd.DataFrame, header: str) 
 
 
 def _unpacked(content: bytes, source: str) -> bytes:
-    if not content.startswith(b"\x1f\x8b"):
-        return content
+    """Plain bytes in UTF-8, without the mark that some editors put first."""
     try:
-        return gzip.decompress(content)
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        content.decode()
+    except UnicodeDecodeError:
+        # Old programs wrote names and titles in Latin-1, which is no reason not to show the atoms.
+        content = content.decode("latin-1").encode()
     except (OSError, EOFError, zlib.error) as error:
         raise FormatError(f"{source}: the compressed file is damaged ({error}); fetch or copy it again") from error
+    return content.removeprefix(b"\xef\xbb\xbf")
 
 
 def _structure_block(content: bytes, source: str) -> cif.Block:
@@ -180,6 +185,9 @@ def _stem(source: str) -> str:
 def _taken_apart(block: cif.Block, source: str) -> tuple[np.ndarray, pd.DataFrame, str]:
     import pandas as pd
 
+    for tag in POSITION_TAGS:
+        if not len(block.find_values(tag)):
+            raise FormatError(f"{source}: the atom table has no {tag}; give a complete mmCIF or PDB file")
     columns = [_numbers(block, tag, source) for tag in POSITION_TAGS]
     positions = np.column_stack(columns)
     bad = ~np.isfinite(positions).all(axis=1)

@@ -1,12 +1,13 @@
 """The EMPIAR browser, used as a person does: type, press Enter, click, look; the server counts what that moves."""
 
 import json
+import time
 from dataclasses import replace
 
 import mrcfile
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 
 from napari_empiarreader.archive import Archive
 from napari_empiarreader.archive.faults import Delay, FailWith
@@ -215,6 +216,22 @@ def test_the_answer_for_an_earlier_entry_is_dropped(qtbot, server, browser, tmp_
     assert "EMPIAR-20002" in browser.card.text()
 
 
+def test_the_window_stays_free_while_the_archive_is_slow(qtbot, server, browser):
+    server.inject(Delay(1.0), times=None)
+    beats = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start(10)
+    open_entry(qtbot, browser)
+    qtbot.waitUntil(lambda: "data" in browser.tree._nodes, timeout=10_000)  # two answers, 2 s
+    timer.stop()
+
+    assert beats[-1] - beats[0] > 1.5
+    assert np.diff(beats).max() < 0.5
+    assert browser.busy.isVisible()  # the folder data is still on its way
+    wait_idle(qtbot, browser)
+
+
 def test_closing_the_dock_drops_what_was_under_way(qtbot, server, viewer, browser):
     open_entry(qtbot, browser)
     click_row(qtbot, browser, "data/micrographs")
@@ -246,3 +263,14 @@ def test_background_loading_is_naparis_preference_and_only_the_user_switches_it(
         assert "window stays free" in browser.background.toolTip()
     finally:
         experimental.async_ = before
+
+
+def test_closing_the_window_while_the_archive_is_slow_harms_nothing(qtbot, server, viewer, browser):
+    server.inject(Delay(1.0), pattern="*/entry/*", times=None)
+    open_entry(qtbot, browser)
+    tasks = browser._tasks
+    qtbot.waitUntil(lambda: bool(server.requests), timeout=5_000)
+    viewer.close()
+    qtbot.waitUntil(lambda: tasks._running == 0, timeout=10_000)
+    assert tasks.closed
+    assert not any("/data/" in r.path for r in server.requests)

@@ -162,6 +162,33 @@ def test_a_broken_body_without_an_etag_is_asked_for_again(server, file):
     assert len(server.requests) == RETRIES + 1
 
 
+@pytest.mark.parametrize("fault", [ShortBody(missing=3), IgnoreRanges(), AnswerHtml()], ids=str)
+def test_one_answer_of_a_front_end_gone_astray_is_asked_for_again(server, file, fault):
+    server.inject(fault, times=1)
+    assert file.read(100, 200_000) == BYTES[100:200_000]
+    assert len(server.requests) == 2
+
+
+def test_reads_through_a_bad_line_are_right_or_an_error(server):
+    """Given a fifth of all requests failing in every way, when many are made, then no wrong byte is ever returned."""
+    ways = [FailWith(503), Hang(1), CutBody(0), CutBody(50_000), ShortBody(), IgnoreRanges(), AnswerHtml()]
+    dice = random.Random(11)
+    server.faults.take = lambda path: [dice.choice(ways)] if dice.random() < 0.2 else []
+    file = Archive(replace(server.settings, timeout=0.3, retries=4, backoff=0.01)).file(10017, "data/a.mrc")
+    spans = [sorted(dice.sample(range(len(BYTES)), 2)) for _ in range(200)]
+
+    def read(span):
+        try:
+            return file.read(*span)
+        except UserError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(read, spans))
+    assert all(part is None or part == BYTES[slice(*span)] for span, part in zip(spans, parts, strict=True))
+    assert sum(part is None for part in parts) < 20
+
+
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

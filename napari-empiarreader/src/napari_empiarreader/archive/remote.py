@@ -159,16 +159,25 @@ class RemoteFile:
         """Bytes of a range, with the start and stop that the server gave it."""
         import obstore
 
-        for attempt in range(self.settings.retries + 1):
-            answer = obstore.get(self._store, self._location, options={"range": (start, stop)})
-            self._check(answer)
+        for left in reversed(range(self.settings.retries + 1)):
             try:
-                return bytes(answer.bytes()), *answer.range
+                answer = obstore.get(self._store, self._location, options={"range": (start, stop)})
+            except obstore.exceptions.NotSupportedError:
+                if left < self.settings.retries or not left:
+                    raise
+                continue  # once more: one front end of several may be in maintenance
+            self._check(answer)
+            first, last = answer.range
+            try:
+                data = bytes(answer.bytes())
             except obstore.exceptions.GenericError:
                 # obstore resumes a broken body by itself, but only of a file with an ETag.
-                if answer.meta["e_tag"] is not None or attempt == self.settings.retries:
+                if answer.meta["e_tag"] is not None or not left:
                     raise
-        raise AssertionError("unreachable")
+                continue
+            if len(data) == last - first or not left:
+                return data, first, last
+        raise AssertionError("unreachable: the last round returns or raises")
 
     def _stream_to(self, path: Path, progress: Progress) -> None:
         import obstore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from napari.settings import get_settings
@@ -23,24 +23,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_empiarreader.archive import Archive, Entry, Item, format_uri
+from napari_empiarreader.archive import Archive, Entry
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.widgets._archive_tree import ArchiveTree
 from napari_empiarreader.widgets._entry_card import entry_card
+from napari_empiarreader.widgets._opening import Opened, location, open_layer
 from napari_empiarreader.widgets._tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import napari.viewer
-
-    from napari_empiarreader.archive import RemoteFile
 
 __all__ = ["ArchiveBrowser"]
 
 _LOG = logging.getLogger(__name__)
-_DISAGREEMENT = 0.01
-"""Header and archive disagree on the pixel size from this relative difference on; below it is rounding."""
 
 
 class ArchiveBrowser(QWidget):
@@ -158,13 +153,13 @@ class ArchiveBrowser(QWidget):
             self._report(UserError("nothing is selected; select a folder or some files in the tree"))
             return
         number, pattern = self.entry.number, self.filter_edit.text().strip()
-        locations = [_location(self.archive, number, item, pattern) for item in selected]
+        locations = [location(self.archive, number, item, pattern) for item in selected]
         imageset = self.entry.imageset_for(selected[0].path)
         deposited = imageset.pixel_size if imageset else None
         shown = self._viewer.dims.current_step[0] if self._viewer.layers else 0
         self._say(f"Opening {selected[0].path} …")
         self._tasks.run(
-            _open,
+            open_layer,
             self.archive,
             locations,
             self.pixel_size.value() or None,
@@ -198,7 +193,7 @@ class ArchiveBrowser(QWidget):
             failed=failed,
         )
 
-    def _add_layer(self, opened: _Opened) -> None:
+    def _add_layer(self, opened: Opened) -> None:
         data, settings, kind = opened.layer
         first = not self._viewer.layers
         # napari shows the middle of a first stack, after having read its beginning. Hidden, it reads neither.
@@ -256,48 +251,3 @@ class ArchiveBrowser(QWidget):
                 self._docked = False
                 self._tasks.close()
         return super().event(event)
-
-
-class _Opened(NamedTuple):
-    layer: tuple[Any, dict[str, Any], str]
-    summary: str
-    warning: str
-
-
-def _location(archive: Archive, number: int, item: Item, pattern: str) -> str | RemoteFile:
-    """A folder with its pattern as an address; a file as itself, whose name may hold wildcard characters."""
-    if not item.is_folder:
-        return archive.file(number, item.path)
-    return format_uri(number, f"{item.path}/{pattern}" if pattern else item.path)
-
-
-def _open(
-    archive: Archive,
-    locations: Sequence[str | RemoteFile],
-    pixel_size: float | None,
-    deposited: float | None,
-    shown: int,
-) -> _Opened:
-    """Layer of the micrographs, and what there is to say about it. Runs in a worker thread.
-
-    The micrograph at index ``shown`` is read here, into the shared cache: napari reads in the main thread.
-    """
-    from napari_empiarreader.layers import micrograph_layer
-    from napari_empiarreader.micrographs import open_micrographs
-
-    series = open_micrographs(locations, archive=archive, pixel_size=pixel_size)
-    used, warning = series.pixel_size, ""
-    if used is None and deposited is not None:
-        series = series.with_pixel_size(deposited)
-    elif used is None:
-        warning = "neither the files nor the entry say the pixel size; type it in Å and open them again"
-    elif pixel_size is None and deposited is not None and abs(used - deposited) > _DISAGREEMENT * deposited:
-        warning = (
-            f"the header says {used:g} Å per pixel, the entry {deposited:g} Å; the header's is used, "
-            "type the right one to change it"
-        )
-    size = f"{series.pixel_size:g} Å per pixel" if series.pixel_size else "pixel size unknown"
-    series.read(min(shown, len(series) - 1))
-    count = f"{len(series)} micrograph{'s' if len(series) != 1 else ''}"
-    shape = f"{series.shape[1]} × {series.shape[0]} px"
-    return _Opened(micrograph_layer(series), f"{count}, {shape}, {size}", warning)

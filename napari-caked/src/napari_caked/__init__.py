@@ -1,1 +1,41 @@
+"""Particle picking from a few labels: train, pick, score.
 
+Importing this package is cheap: a name is loaded when it is first used, and PyTorch with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "PickerModel": "checkpoint",
+    "TrainingSettings": "training",
+    "evaluate": "evaluation",
+    "load_model": "checkpoint",
+    "pick": "picking",
+    "save_model": "checkpoint",
+    "train": "training",
+    "training_events": "training",
+}
+
+__all__ = [
+    "PickerModel",
+    "TrainingSettings",
+    "evaluate",
+    "load_model",
+    "pick",
+    "save_model",
+    "train",
+    "training_events",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

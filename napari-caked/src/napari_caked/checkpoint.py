@@ -1,0 +1,124 @@
+"""Trained pickers as files: weights in safetensors, everything else as JSON in its header. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_caked.errors import CheckpointError
+from napari_caked.models import MatchedFilterNetwork
+from napari_caked.preprocess import PreprocessSettings
+from napari_empiarreader.files import replaced_when_complete
+
+__all__ = ["PickerModel", "load_model", "save_model"]
+
+_FORMAT = "napari-caked picker"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PickerModel:
+    """A trained picker: all that picking needs to know.
+
+    Attributes
+    ----------
+    network
+        From working images to logits, in evaluation mode.
+    particle_diameter
+        Å; with a micrograph's pixel size it gives the rescaling.
+    preprocess
+        How micrographs become working images.
+    calibration
+        Added to a peak's logit before it becomes a probability.
+    provenance
+        Settings, seed, versions and a fingerprint of the data, for the record.
+    """
+
+    network: MatchedFilterNetwork
+    particle_diameter: float
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+    calibration: float = 0.0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: bool = False) -> None:
+    """Write a model as ``.safetensors``.
+
+    Raises
+    ------
+    FileExistsAlreadyError
+        The file exists and ``overwrite`` is false.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    description = {
+        "version": _VERSION,
+        "channels": model.network.channels,
+        "particle_diameter": model.particle_diameter,
+        "preprocess": asdict(model.preprocess),
+        "calibration": model.calibration,
+        "provenance": dict(model.provenance),
+    }
+    metadata = {"format": _FORMAT, "picker": json.dumps(description)}
+    with replaced_when_complete(path, overwrite=overwrite) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> PickerModel:
+    """Read a model.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, a damaged file, one that is no picker, one of a newer version, or one whose tensors do not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such model file; train one with 'napari-caked train'")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: no readable safetensors file ({error}); fetch or train it again") from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(f"{path}: a safetensors file, but no picker of napari-caked")
+    try:
+        description = json.loads(metadata["picker"])
+        if description["version"] > _VERSION:
+            raise CheckpointError(
+                f"{path}: written by a newer napari-caked (format {description['version']}, this one knows "
+                f"{_VERSION}); update napari-caked"
+            )
+        network = MatchedFilterNetwork(tensors["filter.profile"], description["channels"])
+        network.load_state_dict(tensors)
+        model = PickerModel(
+            network=network.eval().to(device),
+            particle_diameter=float(description["particle_diameter"]),
+            preprocess=PreprocessSettings(**description["preprocess"]),
+            calibration=float(description["calibration"]),
+            provenance=description["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: the model file is damaged or incomplete ({reason}); train it again") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: the model holds values that are not finite; train it again")
+    return model
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, for provenance."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

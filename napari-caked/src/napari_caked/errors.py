@@ -1,0 +1,35 @@
+"""Errors of labelling, training and picking that a user can act on."""
+
+from __future__ import annotations
+
+from napari_empiarreader.errors import UserError
+
+__all__ = ["CheckpointError", "DeviceError", "DiameterError", "LabelsError", "MicrographError", "TrainingError"]
+
+
+class LabelsError(UserError, ValueError):
+    """No labels, or labels that cannot be trained from."""
+
+
+class DiameterError(UserError, ValueError):
+    """A particle diameter that does not fit the micrographs."""
+
+
+class MicrographError(UserError, ValueError):
+    """A micrograph without usable contrast: constant, or full of values that are not finite."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A model file that is damaged, of another kind, or of a newer version."""
+
+
+class DeviceError(UserError, ValueError):
+    """A device that this machine does not have, or that ran out of memory."""
+
+
+class TrainingError(UserError):
+    """Training failed; the message says at which step and why.
+
+    PyTorch raises RuntimeError for nearly everything, and a RuntimeError inside a napari worker is taken for a closed
+    window and swallowed; so it never leaves this package as one.
+    """

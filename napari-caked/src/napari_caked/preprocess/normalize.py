@@ -1,0 +1,99 @@
+"""Normalisation: one scale of values for all micrographs.
+
+Two-component Gaussian mixture with a shared variance and a Beta prior on the weight of the bright component
+(Bepler et al., Nature Methods 16, 1153 (2019), Methods "Micrograph normalization"): dark carbon or ice may fill part
+of a micrograph without shifting the scale of the rest. And subtraction of the local background.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+__all__ = ["fit_two_gaussians", "flatten_background", "normalize"]
+
+
+def normalize(image: torch.Tensor, method: str = "gmm") -> torch.Tensor:
+    """Shift and scale an image ``(y, x)`` so that background has mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    image
+        Finite values that are not all equal.
+    method
+        ``"gmm"``: mean and deviation of the bright component of a two-Gaussian mixture; ``"affine"``: of all pixels.
+    """
+    if method == "affine":
+        return (image - image.mean()) / image.std()
+    if method != "gmm":
+        raise ValueError(f"normalisation is 'gmm' or 'affine', not {method!r}")
+    values = image.flatten()
+    # Every k-th pixel, not random ones: the same micrograph always gives the same result.
+    sample = values[:: max(1, len(values) // 40_000)].double().cpu().numpy()
+    mean, deviation = fit_two_gaussians(sample)
+    return (image - mean) / deviation
+
+
+def fit_two_gaussians(values: np.ndarray, alpha: float = 900.0, beta: float = 1.0) -> tuple[float, float]:
+    """Mean and standard deviation of the bright component of a mixture.
+
+    Expectation maximisation of ``p N(mu_bright, s²) + (1 - p) N(mu_dark, s²)`` with ``p ~ Beta(alpha, beta)``, from
+    several starting weights and from a single Gaussian; the highest posterior wins. The values are counted into
+    narrow bins first, so the cost does not depend on how many there are.
+
+    Parameters
+    ----------
+    values
+        ``(n,)`` float64.
+    alpha, beta
+        Prior on the weight of the bright component.
+    """
+    counts, edges = np.histogram(values, bins=1024)
+    x = (edges[:-1] + edges[1:])[counts > 0] / 2
+    c = counts[counts > 0].astype(np.float64)
+    n, below = c.sum(), np.cumsum(c)
+    mean = (c @ x) / n
+    spread = (c @ (x - mean) ** 2) / n
+    best = (-math.inf, float(mean), math.sqrt(spread))
+    for weight in (0.5, 0.7, 0.9, 0.98, 1.0):
+        is_bright = below > (1 - weight) * n
+        bright = (c @ (x * is_bright)) / (c @ is_bright)
+        dark = (c @ (x * ~is_bright)) / max(c @ ~is_bright, 1.0)
+        variance, posterior = spread, -math.inf
+        for _ in range(100):
+            log_bright = math.log(max(weight, 1e-12)) - (x - bright) ** 2 / (2 * variance)
+            log_dark = math.log(max(1 - weight, 1e-12)) - (x - dark) ** 2 / (2 * variance)
+            total = np.logaddexp(log_bright, log_dark)
+            prior = (alpha - 1) * math.log(max(weight, 1e-12)) + (beta - 1) * math.log(max(1 - weight, 1e-12))
+            previous, posterior = posterior, float(c @ total - 0.5 * n * math.log(2 * math.pi * variance)) + prior
+            if posterior - previous < 1e-3:
+                break
+            share = np.exp(log_bright - total)
+            s = c @ share
+            weight = float(np.clip((alpha + s - 1) / (alpha + beta + n - 2), 0, 1))
+            bright = (c @ (share * x)) / max(s, 1e-12)
+            dark = (c @ ((1 - share) * x)) / max(n - s, 1e-12)
+            residual = share * (x - bright) ** 2 + (1 - share) * (x - dark) ** 2
+            variance = max(float(c @ residual) / n, 1e-30)
+        if posterior > best[0]:
+            best = (posterior, float(max(bright, dark)), math.sqrt(variance))
+    return best[1], best[2]
+
+
+def flatten_background(image: torch.Tensor, width: float) -> torch.Tensor:
+    """Subtract the local mean, by a Gaussian of standard deviation ``width`` pixels that knows the image's edges."""
+    ones = torch.ones_like(image)
+    return image - gaussian_blur(image, width) / gaussian_blur(ones, width)
+
+
+def gaussian_blur(image: torch.Tensor, width: float) -> torch.Tensor:
+    """Blur ``(y, x)`` with a Gaussian of standard deviation ``width`` pixels; zeros lie outside."""
+    radius = max(1, math.ceil(3 * width))
+    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offsets / width) ** 2)
+    kernel = kernel / kernel.sum()
+    blurred = F.conv2d(image[None, None], kernel[None, None, :, None], padding=(radius, 0))
+    return F.conv2d(blurred, kernel[None, None, None, :], padding=(0, radius))[0, 0]

@@ -1,0 +1,103 @@
+"""From what a user names (files, folders, patterns, ``empiar://`` addresses) to a list of files."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from napari_empiarreader.errors import NothingFoundError
+from napari_empiarreader.files import ByteSource, LocalFile
+
+if TYPE_CHECKING:
+    from napari_empiarreader.archive import Archive
+
+__all__ = ["IMAGE_SUFFIXES", "find_files"]
+
+#: Suffixes of micrographs that are taken from a folder.
+IMAGE_SUFFIXES = (".mrc", ".mrcs")
+
+
+def find_files(
+    location: str | Path | ByteSource,
+    *,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    archive: Archive | None = None,
+) -> list[ByteSource]:
+    """Files that one location means.
+
+    Parameters
+    ----------
+    location
+        A file, a folder, a pattern (``data/*.mrc``), a ``file://`` address or an ``empiar://10017/data/...``
+        address, in which the last part may be a folder or a pattern.
+    suffixes
+        What to take from a folder; a file or a pattern is taken as named.
+    archive
+        Where ``empiar://`` addresses lead; the archive of the environment variables by default.
+
+    Returns
+    -------
+    list of ByteSource
+        At least one, sorted by name.
+
+    Raises
+    ------
+    NothingFoundError
+        Nothing is there.
+    ArchiveError
+        The archive could not be asked.
+    """
+    if isinstance(location, ByteSource):
+        return [location]
+    text = str(location)
+    if text.startswith("empiar:"):
+        return _in_archive(text, suffixes, archive)
+    if text.startswith("file:"):
+        text = url2pathname(unquote(urlsplit(text).path))
+    return _on_disk(text, suffixes)
+
+
+def _on_disk(text: str, suffixes: tuple[str, ...]) -> list[ByteSource]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        files: Iterable[Path] = (file for file in path.iterdir() if _wanted(file.name, suffixes))
+        nothing = f"{text}: no {' or '.join(suffixes)} file in this folder"
+    elif path.exists():
+        return [LocalFile(path)]
+    else:
+        files = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207  (patterns may be absolute)
+        nothing = f"{text}: no such file, and no file matches it as a pattern"
+    found = sorted(file for file in files if file.is_file())
+    if not found:
+        raise NothingFoundError(nothing)
+    return [LocalFile(file) for file in found]
+
+
+def _in_archive(text: str, suffixes: tuple[str, ...], archive: Archive | None) -> list[ByteSource]:
+    from napari_empiarreader.archive import Archive, parse_uri
+
+    archive = archive or Archive()
+    number, path = parse_uri(text)
+    folder, name = posixpath.split(path.rstrip("/"))
+    if any(sign in name for sign in "*?["):
+        items = [item for item in archive.list(number, folder) if fnmatch.fnmatchcase(item.name, name)]
+    elif _wanted(name, suffixes) and not path.endswith("/"):
+        return [archive.file(number, path)]
+    else:
+        items = [item for item in archive.list(number, path) if _wanted(item.name, suffixes)]
+    files = sorted((item for item in items if not item.is_folder), key=lambda item: item.path)
+    if not files:
+        raise NothingFoundError(
+            f"{text}: no {' or '.join(suffixes)} file there; look with 'napari-empiarreader list {number} {folder}'"
+        )
+    return [archive.file(number, item.path) for item in files]
+
+
+def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not name.startswith(".")

@@ -132,8 +132,7 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         with local.open("rb") as file:
             file.seek(start)
             while wanted > 0 and (block := file.read(min(_CHUNK, wanted))):
-                self.wfile.write(block)
-                self.archive.note_bytes(len(block))
+                self._write(block)
                 wanted -= len(block)
         if isinstance(fault, CutBody):
             self.close_connection = True
@@ -150,8 +149,11 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD" and body:
-            self.wfile.write(body)
-            self.archive.note_bytes(len(body))
+            self._write(body)
+
+    def _write(self, block: bytes) -> None:
+        self.archive.note_bytes(len(block))  # first, so that a client which has its answer finds it counted
+        self.wfile.write(block)
 
 
 def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:

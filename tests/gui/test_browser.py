@@ -118,6 +118,7 @@ def test_from_a_number_to_a_picture_moving_only_what_is_looked_at(qtbot, server,
 
     # Seen: one lazy layer of all micrographs, in Å, at its first micrograph.
     (layer,) = viewer.layers
+    assert layer.name == "EMPIAR-10017 micrographs"
     assert layer.data.shape == (COUNT, SIDE, SIDE)
     np.testing.assert_allclose(layer.scale, (1, PIXEL_SIZE, PIXEL_SIZE), rtol=1e-5)
     assert layer.metadata["micrographs"][1] == "m001.mrc"

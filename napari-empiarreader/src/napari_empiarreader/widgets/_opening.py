@@ -33,6 +33,7 @@ def location(archive: Archive, number: int, item: Item, pattern: str) -> str | R
 def open_layer(
     archive: Archive,
     locations: Sequence[str | RemoteFile],
+    name: str,
     pixel_size: float | None,
     deposited: float | None,
     shown: int,
@@ -45,6 +46,8 @@ def open_layer(
         Where the addresses lead.
     locations
         What makes up the one layer.
+    name
+        Of the layer.
     pixel_size
         Å, from the user; overrides the header.
     deposited
@@ -71,4 +74,4 @@ def open_layer(
     series.read(min(shown, len(series) - 1))
     count = f"{len(series)} micrograph{'s' if len(series) != 1 else ''}"
     shape = f"{series.shape[1]} × {series.shape[0]} px"
-    return Opened(micrograph_layer(series), f"{count}, {shape}, {size}", warning)
+    return Opened(micrograph_layer(series, name), f"{count}, {shape}, {size}", warning)

@@ -162,6 +162,7 @@ class ArchiveBrowser(QWidget):
             open_layer,
             self.archive,
             locations,
+            f"{self.entry.accession} {selected[0].name}",
             self.pixel_size.value() or None,
             deposited,
             shown,

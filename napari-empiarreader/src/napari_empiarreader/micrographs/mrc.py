@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_empiarreader.errors import FormatError, PixelSizeError
 from napari_empiarreader.files import ByteSource, replaced_when_complete
+
+if TYPE_CHECKING:
+    import dask.array
 
 __all__ = ["HEADER_BYTES", "MrcHeader", "parse_mrc_header", "read_mrc", "read_mrc_header", "write_mrc"]
 
@@ -161,7 +165,11 @@ def read_mrc(source: ByteSource, expected: MrcHeader | None = None) -> tuple[Mrc
 
 
 def write_mrc(
-    path: str | os.PathLike[str], image: np.ndarray, pixel_size: float | None = None, *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    image: np.ndarray | dask.array.Array,
+    pixel_size: float | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write one image ``(y, x)`` or a stack ``(n, y, x)`` as MRC.
 
@@ -170,7 +178,8 @@ def write_mrc(
     path
         File to make.
     image
-        Values; types that MRC lacks are widened (bool and uint8 to int16 or uint16, 64 bit to 32 bit float).
+        Values, lazy or not; a stack is computed and written one section at a time. Types that MRC lacks are widened
+        (bool to int8, uint8 to uint16, 32 and 64 bit integers and 64 bit floats to 32 bit floats).
     pixel_size
         Å per pixel for the header; None leaves it unknown.
     overwrite
@@ -186,20 +195,25 @@ def write_mrc(
         The file exists and ``overwrite`` is false.
     """
     import mrcfile
+    from mrcfile.utils import mode_from_dtype
 
-    image = np.asarray(image)
-    if image.ndim not in (2, 3) or image.size == 0:
+    if image.ndim not in (2, 3) or 0 in image.shape:
         raise FormatError(f"{path}: an MRC file holds 2 or 3 dimensions with pixels, not shape {image.shape}")
     if pixel_size is not None and not (math.isfinite(pixel_size) and pixel_size > 0):
         raise PixelSizeError(f"{path}: a pixel size of {pixel_size} Å is impossible; give a positive number")
+    mode = mode_from_dtype(_storable(np.empty(0, image.dtype)).dtype)
     with (
         replaced_when_complete(path, overwrite=overwrite) as temporary,
-        mrcfile.new(temporary, overwrite=True) as mrc,
+        mrcfile.new_mmap(temporary, image.shape, mode, overwrite=True) as mrc,
     ):
-        mrc.set_data(_storable(image))
         if image.ndim == 3:
             mrc.set_image_stack()
+            for i in range(image.shape[0]):
+                mrc.data[i] = _storable(np.asarray(image[i]))
+        else:
+            mrc.data[:] = _storable(np.asarray(image))
         mrc.voxel_size = pixel_size or 0.0
+        mrc.update_header_stats()
 
 
 def _storable(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""napari readers of micrographs and of particle coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_empiarreader.coordinates import ParticleTable
+    from napari_empiarreader.layers import LayerData
+
+__all__ = ["get_micrograph_reader", "get_particle_reader", "sample_layers"]
+
+_IMAGES = (".mrc", ".mrcs")
+_COORDINATES = (".star",)
+
+
+def get_micrograph_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader for MRC files, for folders that hold some, and for ``empiar://`` addresses."""
+    from pathlib import Path
+
+    first = path if isinstance(path, str) else path[0]
+    if first.startswith("empiar:") or first.lower().endswith(_IMAGES):
+        return read_micrographs
+    folder = Path(first)
+    if folder.is_dir() and any(file.name.lower().endswith(_IMAGES) for file in folder.iterdir()):
+        return read_micrographs
+    return None
+
+
+def get_particle_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader for STAR files of particles."""
+    first = path if isinstance(path, str) else path[0]
+    return read_particle_layers if first.lower().endswith(_COORDINATES) else None
+
+
+def read_micrographs(path: str | Sequence[str]) -> list[LayerData]:
+    """One lazy Image layer of everything that ``path`` means."""
+    from napari_empiarreader.layers import micrograph_layer
+    from napari_empiarreader.micrographs import open_micrographs
+
+    return [micrograph_layer(open_micrographs(path if isinstance(path, str) else list(path)))]
+
+
+def read_particle_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """A Points layer for each file, laid on the open micrographs it belongs to."""
+    from pathlib import Path
+
+    from napari_empiarreader.coordinates import read_particles
+    from napari_empiarreader.layers import particles_layer
+
+    layers = []
+    for file in [path] if isinstance(path, str) else path:
+        table = read_particles(file)
+        names, pixel_size = _open_micrographs_of(table)
+        if names is not None:
+            table = table.renamed_to(names)
+        layers.append(particles_layer(table, name=Path(file).stem, pixel_size=pixel_size))
+    return layers
+
+
+def _open_micrographs_of(table: ParticleTable) -> tuple[Sequence[str] | None, float | None]:
+    """Names and pixel size of the open Image layer that holds all micrographs of ``table``, if there is one."""
+    from napari import current_viewer
+
+    from napari_empiarreader.coordinates import match_names
+
+    viewer = current_viewer()
+    for layer in [] if viewer is None else viewer.layers:
+        names = layer.metadata.get("micrographs") if layer._type_string == "image" else None
+        if names and None not in match_names(table.micrographs, names):
+            return names, layer.metadata.get("pixel_size")
+    return None, None
+
+
+def sample_layers() -> list[Any]:
+    """Simulated micrographs, made when they are looked at, and their true particles."""
+    from napari_empiarreader.layers import micrograph_layer, particles_layer
+    from napari_empiarreader.samples import SimulationSettings, sample_series
+
+    settings = SimulationSettings()
+    series, truth = sample_series(settings=settings)
+    particles = particles_layer(
+        truth, name="true particles", pixel_size=settings.pixel_size, diameter=settings.particle_diameter
+    )
+    return [micrograph_layer(series, name="simulated micrographs"), particles]

@@ -10,7 +10,7 @@ from typing import Any
 
 _HOMES = {
     "PickerModel": "checkpoint",
-    "TrainingSettings": "training",
+    "TrainingSettings": "settings",
     "evaluate": "evaluation",
     "load_model": "checkpoint",
     "pick": "picking",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -13,30 +13,14 @@ from napari_caked.devices import choose_device
 from napari_caked.peaks import find_peaks
 from napari_caked.preprocess import WorkingImage, prepare
 from napari_caked.scoring import score_map
+from napari_caked.settings import PickSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
 
 __all__ = ["PickSettings", "candidates", "pick", "picks_by_micrograph", "picks_table"]
 
-
-@dataclass(frozen=True)
-class PickSettings:
-    """How a score map becomes picks.
-
-    Attributes
-    ----------
-    threshold
-        Least score (probability) of a pick; 0 keeps every candidate.
-    minimum_distance
-        Smallest distance between two picks, in particle diameters.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    """
-
-    threshold: float = 0.5
-    minimum_distance: float = 0.75
-    device: str = "auto"
+_DEFAULTS = PickSettings()
 
 
 def candidates(model: PickerModel, working: WorkingImage, settings: PickSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +44,7 @@ def candidates(model: PickerModel, working: WorkingImage, settings: PickSettings
 
 
 def picks_by_micrograph(
-    series: MicrographSeries, model: PickerModel, settings: PickSettings = PickSettings()
+    series: MicrographSeries, model: PickerModel, settings: PickSettings = _DEFAULTS
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Pick one micrograph after the other.
 
@@ -92,7 +76,7 @@ def picks_by_micrograph(
 def pick(
     series: MicrographSeries,
     model: PickerModel,
-    settings: PickSettings = PickSettings(),
+    settings: PickSettings = _DEFAULTS,
     *,
     progress: Progress = silent,
 ) -> ParticleTable:

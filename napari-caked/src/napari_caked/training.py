@@ -13,7 +13,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -26,8 +26,9 @@ from napari_caked.errors import DeviceError, LabelsError, TrainingError
 from napari_caked.expectation import ParticleCount, count_particles
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.objectives import binomial_log_probabilities, ge_binomial
-from napari_caked.picking import PickSettings, candidates
-from napari_caked.preprocess import PreprocessSettings, WorkingImage, prepare
+from napari_caked.picking import candidates
+from napari_caked.preprocess import WorkingImage, prepare
+from napari_caked.settings import PickSettings, TrainingSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
@@ -35,59 +36,6 @@ from napari_empiarreader.progress import Progress, silent
 __all__ = ["Finished", "Prepared", "Step", "TrainingEvent", "TrainingSettings", "train", "training_events"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides a training, besides the data.
-
-    Attributes
-    ----------
-    particle_diameter
-        Å. The one number the user gives; all lengths below are in particle widths.
-    expected_particles
-        Particles per micrograph; None estimates it (see :mod:`napari_caked.expectation`).
-    steps
-        Batches to learn from.
-    batch_size, crop_size
-        Crops per batch, and their side in working pixels (4 k + 1).
-    unlabelled_pixels
-        Unlabelled pixels drawn per batch for the count term.
-    slack
-        Weight of the count term in GE-binomial.
-    label_radius
-        Radius of the disc around a label whose pixels count as labelled, in particle widths.
-    template_radius
-        Radius of the matched filter, in particle widths.
-    likeness_share
-        Share of the expected particles that are taken from the surest likenesses as further positives.
-    learning_rate
-        Highest rate of the one-cycle schedule of AdamW.
-    channels
-        Width of the network.
-    seed
-        Of all randomness.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    preprocess
-        How micrographs become working images.
-    """
-
-    particle_diameter: float
-    expected_particles: float | None = None
-    steps: int = 150
-    batch_size: int = 8
-    crop_size: int = 97
-    unlabelled_pixels: int = 256
-    slack: float = 1.0
-    label_radius: float = 0.2
-    template_radius: float = 0.7
-    likeness_share: float = 0.5
-    learning_rate: float = 3e-3
-    channels: int = 32
-    seed: int = 0
-    device: str = "auto"
-    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
 
 
 @dataclass(frozen=True)

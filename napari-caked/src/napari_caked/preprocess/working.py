@@ -10,27 +10,11 @@ import torch
 from napari_caked.errors import DiameterError, MicrographError
 from napari_caked.preprocess.normalize import flatten_background, normalize
 from napari_caked.preprocess.rescale import Rescaling, rescale
+from napari_caked.settings import PreprocessSettings
 
 __all__ = ["PreprocessSettings", "WorkingImage", "prepare"]
 
-
-@dataclass(frozen=True)
-class PreprocessSettings:
-    """How micrographs become working images.
-
-    Attributes
-    ----------
-    particle_width
-        Width of a particle in working pixels; from it, the diameter and the pixel size follow the rescaling.
-    normalization
-        ``"gmm"`` or ``"affine"``.
-    background_width
-        Standard deviation of the background subtraction, in particle widths.
-    """
-
-    particle_width: float = 20.0
-    normalization: str = "gmm"
-    background_width: float = 1.5
+_DEFAULTS = PreprocessSettings()
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ def prepare(
     name: str,
     particle_diameter: float,
     pixel_size: float,
-    settings: PreprocessSettings = PreprocessSettings(),
+    settings: PreprocessSettings = _DEFAULTS,
     device: torch.device | str = "cpu",
 ) -> WorkingImage:
     """Rescale, flatten and normalise one micrograph.

@@ -1,0 +1,101 @@
+"""Everything a person may set for training and picking, with its default: the one place where defaults stand.
+
+Nothing here needs PyTorch, so that the command line and the widgets can show defaults without waiting for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["PickSettings", "PreprocessSettings", "TrainingSettings"]
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """How micrographs become working images.
+
+    Attributes
+    ----------
+    particle_width
+        Width of a particle in working pixels; from it, the diameter and the pixel size follow the rescaling.
+    normalization
+        ``"gmm"`` or ``"affine"``.
+    background_width
+        Standard deviation of the background subtraction, in particle widths.
+    """
+
+    particle_width: float = 20.0
+    normalization: str = "gmm"
+    background_width: float = 1.5
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides a training, besides the data.
+
+    Attributes
+    ----------
+    particle_diameter
+        Å. The one number the user gives; all lengths below are in particle widths.
+    expected_particles
+        Particles per micrograph; None estimates it (see :mod:`napari_caked.expectation`).
+    steps
+        Batches to learn from.
+    batch_size, crop_size
+        Crops per batch, and their side in working pixels (4 k + 1).
+    unlabelled_pixels
+        Unlabelled pixels drawn per batch for the count term.
+    slack
+        Weight of the count term in GE-binomial.
+    label_radius
+        Radius of the disc around a label whose pixels count as labelled, in particle widths.
+    template_radius
+        Radius of the matched filter, in particle widths.
+    likeness_share
+        Share of the expected particles that are taken from the surest likenesses as further positives.
+    learning_rate
+        Highest rate of the one-cycle schedule of AdamW.
+    channels
+        Width of the network.
+    seed
+        Of all randomness.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    preprocess
+        How micrographs become working images.
+    """
+
+    particle_diameter: float
+    expected_particles: float | None = None
+    steps: int = 150
+    batch_size: int = 8
+    crop_size: int = 97
+    unlabelled_pixels: int = 256
+    slack: float = 1.0
+    label_radius: float = 0.2
+    template_radius: float = 0.7
+    likeness_share: float = 0.5
+    learning_rate: float = 3e-3
+    channels: int = 32
+    seed: int = 0
+    device: str = "auto"
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+
+
+@dataclass(frozen=True)
+class PickSettings:
+    """How a score map becomes picks.
+
+    Attributes
+    ----------
+    threshold
+        Least score (probability) of a pick; 0 keeps every candidate.
+    minimum_distance
+        Smallest distance between two picks, in particle diameters.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+
+    threshold: float = 0.5
+    minimum_distance: float = 0.75
+    device: str = "auto"

@@ -66,10 +66,14 @@ class LocalFile:
 
     def read(self, start: int, stop: int, *, at_most: bool = False) -> bytes:
         """Bytes ``start`` to ``stop`` (exclusive); see :class:`ByteSource`."""
+        if not 0 <= start <= stop:
+            raise ValueError(f"{self.path}: bytes {start} to {stop} are no range")
         try:
             with self.path.open("rb") as file:
+                # Never ask for more than there is: Python takes the memory before it looks at the disk.
+                there = max(0, os.fstat(file.fileno()).st_size - start)
                 file.seek(start)
-                data = file.read(stop - start)
+                data = file.read(min(stop - start, there))
         except FileNotFoundError as error:
             raise NothingFoundError(f"{self.path}: no such file") from error
         if len(data) < stop - start and not at_most:

@@ -92,9 +92,10 @@ def parse_mrc_header(data: bytes, uri: str) -> MrcHeader:
         start = data[:64].lstrip().lower()
         kind = "a web page" if start.startswith((b"<!doc", b"<html")) else "no MRC file"
         raise FormatError(f"{uri}: {kind} (the letters 'MAP' are missing at byte 208); choose an MRC image")
-    # The machine stamp is often wrong; a mode number is believable in one byte order only.
-    if not 0 <= int(record["mode"]) < 256:
-        record = record.view(record.dtype.newbyteorder())
+    # The machine stamp is often wrong; a mode is believable in one byte order only, and mode 0 by its sizes.
+    mode, swapped = int(record["mode"]), record.view(record.dtype.newbyteorder())
+    if not 0 <= mode < 256 or (mode == 0 and not _has_believable_sizes(record) and _has_believable_sizes(swapped)):
+        record = swapped
     byte_order = "=" if record.dtype.isnative else ">" if np.little_endian else "<"
     mode = int(record["mode"])
     try:
@@ -105,7 +106,7 @@ def parse_mrc_header(data: bytes, uri: str) -> MrcHeader:
         ) from error
     shape = int(record["nz"]), int(record["ny"]), int(record["nx"])
     extended = int(record["nsymbt"])
-    if not all(1 <= side <= _LARGEST_SIDE for side in shape) or not 0 <= extended <= _LARGEST_EXTENDED_HEADER:
+    if not _has_believable_sizes(record):
         raise FormatError(
             f"{uri}: the header claims {shape[2]} x {shape[1]} pixels, {shape[0]} sections and {extended} bytes of "
             "extended header, which cannot be true; the file is damaged"
@@ -117,6 +118,11 @@ def parse_mrc_header(data: bytes, uri: str) -> MrcHeader:
         data_offset=HEADER_BYTES + extended,
         is_volume=int(record["ispg"]) == 1 and shape[0] > 1,
     )
+
+
+def _has_believable_sizes(record: np.void) -> bool:
+    sides = all(1 <= int(record[side]) <= _LARGEST_SIDE for side in ("nx", "ny", "nz"))
+    return sides and 0 <= int(record["nsymbt"]) <= _LARGEST_EXTENDED_HEADER
 
 
 def _pixel_size(record: np.void) -> float | None:
@@ -188,7 +194,7 @@ def write_mrc(
     Raises
     ------
     FormatError
-        The array has neither two nor three dimensions, or no pixels.
+        The array has neither two nor three dimensions, no pixels, or values that MRC cannot hold.
     PixelSizeError
         The pixel size is not a positive number.
     FileExistsAlreadyError
@@ -201,7 +207,12 @@ def write_mrc(
         raise FormatError(f"{path}: an MRC file holds 2 or 3 dimensions with pixels, not shape {image.shape}")
     if pixel_size is not None and not (math.isfinite(pixel_size) and pixel_size > 0):
         raise PixelSizeError(f"{path}: a pixel size of {pixel_size} Å is impossible; give a positive number")
-    mode = mode_from_dtype(_storable(np.empty(0, image.dtype)).dtype)
+    try:
+        mode = mode_from_dtype(_storable(np.empty(0, image.dtype)).dtype)
+    except ValueError as error:
+        raise FormatError(
+            f"{path}: an MRC file cannot hold values of type {image.dtype}; convert them first"
+        ) from error
     with (
         replaced_when_complete(path, overwrite=overwrite) as temporary,
         mrcfile.new_mmap(temporary, image.shape, mode, overwrite=True) as mrc,

@@ -6,14 +6,17 @@ choose first (the rule of object detection; Everingham et al., IJCV 88, 303 (201
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from napari_caked.errors import LabelsError
 from napari_empiarreader.coordinates import ParticleTable
 
-__all__ = ["Evaluation", "evaluate", "match"]
+__all__ = ["Evaluation", "evaluate", "match", "micrographs_beside"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,10 @@ class Evaluation:
 
     Attributes
     ----------
-    picks, labels
-        How many of each were counted, the border left out.
+    candidates, labels
+        How many of each were counted, the border left out; candidates are picks of whatever score.
+    picks
+        Candidates that reach ``threshold``.
     threshold
         Score at and above which a pick counts for ``precision``, ``recall`` and ``f1``.
     precision, recall, f1
@@ -38,8 +43,9 @@ class Evaluation:
         ``(n, 3)``: score, recall, precision, for every distinct score from the highest down.
     """
 
-    picks: int
+    candidates: int
     labels: int
+    picks: int
     threshold: float
     precision: float
     recall: float
@@ -166,8 +172,9 @@ def _summary(right: np.ndarray, scores: np.ndarray, errors: np.ndarray, total: i
     found = int(right[scores >= threshold].sum())
     best = int(np.argmax(f1)) if len(f1) else -1
     return Evaluation(
-        picks=len(scores),
+        candidates=len(scores),
         labels=total,
+        picks=above,
         threshold=threshold,
         precision=found / above if above else 0.0,
         recall=found / total,
@@ -178,3 +185,31 @@ def _summary(right: np.ndarray, scores: np.ndarray, errors: np.ndarray, total: i
         localisation_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan"),
         curve=np.column_stack([ordered[last], recall, precision]),
     )
+
+
+def micrographs_beside(labels: ParticleTable, files: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Micrographs of a table, found where people keep them: beside a coordinate file, or in a folder there.
+
+    Parameters
+    ----------
+    labels
+        Names the micrographs.
+    files
+        Coordinate files whose folders are looked through, and ``micrographs/`` in and beside each.
+
+    Raises
+    ------
+    LabelsError
+        The first micrograph lies in none of these places.
+    """
+    folders = []
+    for file in files:
+        here = Path(file).absolute().parent
+        folders += [here, here / "micrographs", here.parent / "micrographs"]
+    # One is enough: all micrographs of a series have one size.
+    name = labels.micrographs[0]
+    for folder in folders:
+        for candidate in (folder / name, folder / Path(name).name, folder / f"{Path(name).stem}.mrc"):
+            if candidate.is_file():
+                return [str(candidate)]
+    raise LabelsError(f"the size of {name} is needed, and it does not lie beside the STAR files; give --micrographs")

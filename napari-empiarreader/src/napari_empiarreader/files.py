@@ -22,7 +22,7 @@ __all__ = ["ByteSource", "LocalFile", "replaced_when_complete"]
 class ByteSource(Protocol):
     """A file that can be read in pieces, from any thread.
 
-    Two things are all that a new kind of storage must bring: the two attributes, and :meth:`read`.
+    Hashable, and equal only to the same file, because images are cached under it.
     """
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import posixpath
 from collections.abc import Iterable
@@ -84,17 +83,18 @@ def _in_archive(text: str, suffixes: tuple[str, ...], archive: Archive | None) -
 
     archive = archive or Archive()
     number, path = parse_uri(text)
-    folder, name = posixpath.split(path.rstrip("/"))
-    if any(sign in name for sign in "*?["):
-        items = [item for item in archive.list(number, folder) if fnmatch.fnmatchcase(item.name, name)]
-    elif _wanted(name, suffixes) and not path.endswith("/"):
+    has_pattern = any(sign in path for sign in "*?[")
+    if _wanted(posixpath.basename(path), suffixes) and not has_pattern:
+        # Taken at its word: the archive's listings are known to leave files out.
         return [archive.file(number, path)]
+    if has_pattern:
+        items = list(archive.glob(number, path))
     else:
         items = [item for item in archive.list(number, path) if _wanted(item.name, suffixes)]
     files = sorted((item for item in items if not item.is_folder), key=lambda item: item.path)
     if not files:
         raise NothingFoundError(
-            f"{text}: no {' or '.join(suffixes)} file there; look with 'napari-empiarreader list {number} {folder}'"
+            f"{text}: no {' or '.join(suffixes)} file there; look with 'napari-empiarreader list {number}'"
         )
     return [archive.file(number, item.path) for item in files]
 

@@ -185,11 +185,14 @@ def open_micrographs(
 
 
 def _key(file: ByteSource, section: int) -> tuple[object, ...]:
-    """What identifies an image in the cache; a local file written anew is another image."""
+    """What identifies an image in the cache: the file itself, not its address, which two archives may share.
+
+    A local file that was written anew is another image.
+    """
     if isinstance(file, LocalFile):
         status = file.path.stat() if file.path.exists() else None
-        return (file.uri, section, status and (status.st_mtime_ns, status.st_size))
-    return (file.uri, section)
+        return (file, section, status and (status.st_mtime_ns, status.st_size))
+    return (file, section)
 
 
 def _read_single(file: ByteSource, expected: MrcHeader, first: ByteSource) -> np.ndarray:

@@ -13,13 +13,20 @@ from napari_empiarreader.micrographs import MicrographSeries, write_mrc
 from napari_empiarreader.progress import Progress, silent
 from napari_empiarreader.samples.simulate import SimulationSettings, simulate_micrograph
 
-__all__ = ["SAMPLE_ENTRY", "make_sample_entry", "sample_series"]
+__all__ = ["SAMPLE_ENTRY", "make_sample_entry", "sample_folder", "sample_series"]
 
 #: Its number; far above those that EMPIAR gives.
 SAMPLE_ENTRY = 99001
 
 _FOLDER = "data/micrographs"
 _PARTICLES = "data/particles.star"
+
+
+def sample_folder() -> Path:
+    """Where the built-in entry is kept: the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-empiarreader", appauthor=False) / "sample-archive"
 
 
 def sample_series(

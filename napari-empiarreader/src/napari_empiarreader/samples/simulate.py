@@ -30,7 +30,7 @@ class SimulationSettings:
     particles
         Particles tried per micrograph; those that would overlap another are left out.
     phase
-        Phase shift through the middle of a particle, rad (0.1 is that of 100 Å of protein in ice at 300 kV).
+        Phase shift through the middle of a particle, rad (that of a hollow cage of protein in ice at 300 kV).
     dose
         Electrons per Å².
     defocus
@@ -44,8 +44,8 @@ class SimulationSettings:
     shape: tuple[int, int] = (1024, 1024)
     pixel_size: float = 2.0
     particle_diameter: float = 130.0
-    particles: int = 150
-    phase: float = 0.1
+    particles: int = 250
+    phase: float = 0.045
     dose: float = 20.0
     defocus: tuple[float, float] = (1.2, 2.2)
     voltage: float = 300.0

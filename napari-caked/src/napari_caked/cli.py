@@ -1,0 +1,228 @@
+"""The command line: train, pick, score, and the demonstration of all three."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_caked.settings import PickSettings, TrainingSettings
+from napari_empiarreader import console
+from napari_empiarreader.errors import FileExistsAlreadyError
+
+if TYPE_CHECKING:
+    from napari_caked.evaluation import Evaluation
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Pick cryo-EM particles from a few labels. MICROGRAPHS are files, folders, patterns or empiar:// addresses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# The defaults stand in the settings and nowhere else.
+_SEED, _DEVICE = TrainingSettings.seed, TrainingSettings.device
+_THRESHOLD = PickSettings.threshold
+
+Micrographs = Annotated[list[str], typer.Argument(help="Files, folders, patterns or empiar:// addresses.")]
+PixelSize = Annotated[
+    float | None, typer.Option(help="Å per pixel of the micrographs; overrides the header.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Diameter = Annotated[float, typer.Option(help="Particle diameter in Å.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one line on standard error and exit code 1."""
+    console.run(app)
+
+
+@app.command()
+def train(
+    micrographs: Micrographs,
+    labels: Annotated[Path, typer.Option(help="STAR file of labelled particles.", show_default=False)],
+    diameter: Diameter,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (.safetensors).", show_default=False)],
+    pixel_size: PixelSize = None,
+    expected: Annotated[
+        float | None, typer.Option(help="Expected particles per micrograph; estimated if left out.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = _SEED,
+    device: Device = _DEVICE,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a picker from labelled particles."""
+    _refuse_existing(output, overwrite)
+    from napari_caked.checkpoint import save_model
+    from napari_caked.training import train as train_picker
+    from napari_empiarreader import open_micrographs, read_particles
+
+    began = time.monotonic()
+    table = read_particles(labels)
+    series = open_micrographs(micrographs, pixel_size=pixel_size)
+    settings = TrainingSettings(diameter, expected_particles=expected, seed=seed, device=device)
+    model = train_picker(series, table, settings, progress=console.progress_line)
+    save_model(output, model, overwrite=overwrite)
+    record = model.provenance
+    typer.echo(
+        f"trained on {record['device']} from {record['labels']} labels, {record['expected_particles']:.0f} particles "
+        f"expected per micrograph, in {time.monotonic() - began:.0f} s: {output}"
+    )
+
+
+@app.command()
+def pick(
+    micrographs: Micrographs,
+    model: Annotated[Path, typer.Option(help="Model from 'train' (.safetensors).", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picks to write (.star).", show_default=False)],
+    pixel_size: PixelSize = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least probability of a pick; 0 writes every candidate.")
+    ] = _THRESHOLD,
+    device: Device = PickSettings.device,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pick particles with a trained model."""
+    _refuse_existing(output, overwrite)
+    from napari_caked.checkpoint import load_model
+    from napari_caked.picking import pick as pick_particles
+    from napari_empiarreader import open_micrographs, write_particles
+
+    began = time.monotonic()
+    picker = load_model(model)
+    series = open_micrographs(micrographs, pixel_size=pixel_size)
+    settings = PickSettings(threshold=threshold, device=device)
+    table = pick_particles(series, picker, settings, progress=console.progress_line)
+    write_particles(output, table, overwrite=overwrite)
+    typer.echo(f"{len(table)} picks on {len(series)} micrographs in {time.monotonic() - began:.0f} s: {output}")
+
+
+@app.command()
+def score(
+    picks: Annotated[Path, typer.Argument(help="STAR file of picks.", show_default=False)],
+    truth: Annotated[Path, typer.Argument(help="STAR file of labels to score against.", show_default=False)],
+    diameter: Diameter,
+    radius: Annotated[
+        float | None, typer.Option(help="Match radius in pixels; half the diameter if left out.", show_default=False)
+    ] = None,
+    border: Annotated[float, typer.Option(help="Pixels along the edges where nothing counts.")] = 0.0,
+    threshold: Annotated[float, typer.Option(help="Score for precision and recall.")] = _THRESHOLD,
+    micrographs: Annotated[
+        list[str] | None,
+        typer.Option(help="The micrographs, where they do not lie beside the STAR files.", show_default=False),
+    ] = None,
+    pixel_size: PixelSize = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Score picks against labels: precision, recall, F1, average precision."""
+    from napari_caked.errors import LabelsError
+    from napari_caked.evaluation import evaluate, micrographs_beside
+    from napari_empiarreader import open_micrographs, read_particles
+
+    found, labels = read_particles(picks), read_particles(truth)
+    shape = None
+    if border or (radius is None and pixel_size is None):
+        series = open_micrographs(micrographs or micrographs_beside(labels, [truth, picks]))
+        shape, pixel_size = series.shape, pixel_size or series.pixel_size
+    if radius is None:
+        if pixel_size is None:
+            raise LabelsError("the match radius needs the pixel size; give --pixel-size in Å or --radius in pixels")
+        radius = diameter / 2 / pixel_size
+    result = evaluate(found, labels, radius=radius, threshold=threshold, border=border, shape=shape)
+    typer.echo(_as_json(result, radius) if as_json else _as_text(result, radius))
+
+
+@app.command()
+def demo(
+    entry: Annotated[
+        int | None, typer.Option(help="EMPIAR entry; the built-in one if left out.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo-output"),
+    gui: Annotated[bool, typer.Option("--gui", help="Open napari with the layers and the training widget.")] = False,
+    diameter: Annotated[
+        float | None, typer.Option(help="Particle diameter in Å; known for the built-in entry.", show_default=False)
+    ] = None,
+    pixel_size: PixelSize = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="STAR file of particles; that of the entry if left out.", show_default=False),
+    ] = None,
+    folder: Annotated[
+        str | None, typer.Option(help="Folder of the entry's micrographs; found if left out.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Micrographs to use.")] = 6,
+    clicks: Annotated[int, typer.Option(min=1, help="Labelled particles to train from.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the choice of labels and of the training.")] = _SEED,
+    device: Device = _DEVICE,
+) -> None:
+    """Run the main job once: archive entry, lazy micrographs, ten labels, training, picks, score."""
+    from contextlib import ExitStack
+
+    from napari_caked.walkthrough import Job, report, run, served_sample
+
+    with ExitStack() as stack:
+        archive = None
+        if entry is None:
+            typer.echo("serving the built-in entry from this machine")
+            entry, archive, diameter = stack.enter_context(served_sample(console.progress_line))
+        job = Job(
+            entry=entry,
+            particle_diameter=diameter,
+            pixel_size=pixel_size,
+            labels=labels,
+            folder=folder,
+            limit=limit,
+            clicks=clicks,
+            seed=seed,
+            device=device,
+        )
+        result = run(job, archive, progress=console.progress_line)
+        files = report(result, output)
+        typer.echo(result.table())
+        for what, path in files.items():
+            typer.echo(f"{what:<16} {path}")
+        if gui:
+            from napari_caked.widgets.window import show
+
+            show(result)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    """Say that a file exists before the work, not after it."""
+    if path.exists() and not overwrite:
+        raise FileExistsAlreadyError(f"{path} exists already; choose another name or add --overwrite")
+
+
+def _summary(result: Evaluation, radius: float) -> dict[str, Any]:
+    return {
+        "labels": result.labels,
+        "candidates": result.candidates,
+        "picks": result.picks,
+        "match_radius_px": radius,
+        "average_precision": result.average_precision,
+        "best_f1": result.best_f1,
+        "best_threshold": result.best_threshold,
+        "threshold": result.threshold,
+        "precision": result.precision,
+        "recall": result.recall,
+        "f1": result.f1,
+        "localisation_error_px": result.localisation_error,
+    }
+
+
+def _as_json(result: Evaluation, radius: float) -> str:
+    # JSON knows no NaN.
+    return json.dumps({name: None if value != value else value for name, value in _summary(result, radius).items()})
+
+
+def _as_text(result: Evaluation, radius: float) -> str:
+    lines = []
+    for name, value in _summary(result, radius).items():
+        lines.append(f"{name.replace('_', ' '):<24}{value:.4g}" if isinstance(value, float) else f"{name:<24}{value}")
+    return "\n".join(lines)

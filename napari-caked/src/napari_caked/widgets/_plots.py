@@ -1,0 +1,188 @@
+"""Two small plots: a curve that grows, and a histogram with a threshold to drag.
+
+Painted with QPainter in the colours of the theme, so that they cost milliseconds and need no plotting package.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+__all__ = ["Histogram", "LinePlot"]
+
+_KEPT = QColor("#2fb5c9")
+_LEFT_OUT = QColor("#7f8790")
+_CURVE = QColor("#2fb5c9")
+_LINE = QColor("#ff9d2f")
+
+
+class _Plot(QWidget):
+    """A frame with numbers on its axes; subclasses paint into :meth:`frame`."""
+
+    def __init__(self, height: int) -> None:
+        super().__init__()
+        self.setMinimumSize(QSize(160, height))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+
+    def frame(self) -> QRectF:
+        """Where the data are, in pixels of the widget."""
+        metrics = QFontMetrics(self.font())
+        left, below = metrics.horizontalAdvance("0.000") + 8, metrics.height() + 4
+        return QRectF(left, 6, max(self.width() - left - 10, 1), max(self.height() - below - 8, 1))
+
+    def _start(self) -> tuple[QPainter, QColor]:
+        """Painter with the background and the frame done, and the colour of text."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        ground = QColor(ink)
+        ground.setAlphaF(0.06)
+        painter.fillRect(self.frame(), ground)
+        return painter, ink
+
+    def _label(self, painter: QPainter, at: QPointF, text: str, align: Qt.AlignmentFlag) -> None:
+        """Text whose left, right or middle is at a point, just below or beside the frame."""
+        metrics = QFontMetrics(self.font())
+        width, height = metrics.horizontalAdvance(text) + 2, metrics.height()
+        left = {
+            Qt.AlignmentFlag.AlignLeft: at.x(),
+            Qt.AlignmentFlag.AlignRight: at.x() - width,
+            Qt.AlignmentFlag.AlignHCenter: at.x() - width / 2,
+        }[align]
+        left = min(max(left, 0), self.width() - width)
+        painter.drawText(QRectF(left, at.y(), width, height), Qt.AlignmentFlag.AlignCenter, text)
+
+
+class LinePlot(_Plot):
+    """A curve of values over steps, such as a loss; it keeps every value and paints no more than there are pixels.
+
+    Parameters
+    ----------
+    name
+        Of the values.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(height=110)
+        self.name = name
+        self.values: list[float] = []
+        self.expected = 1
+
+    def restart(self, expected: int) -> None:
+        """Forget all values; about ``expected`` will come."""
+        self.values, self.expected = [], max(expected, 1)
+        self.update()
+
+    def extend(self, values: tuple[float, ...]) -> None:
+        """Add values at the end."""
+        self.values.extend(values)
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Paint the curve, a smoothed one over it, and the numbers."""
+        painter, ink = self._start()
+        frame, values = self.frame(), np.asarray(self.values, float)
+        painter.setPen(ink)
+        if not len(values):
+            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, f"the {self.name} appears here")
+            painter.end()
+            return
+        low, high = float(values.min()), float(values.max())
+        high = high if high > low else low + 1
+        middle = frame.left() - 5
+        metrics = QFontMetrics(self.font())
+        self._label(painter, QPointF(middle, frame.top() - 3), f"{high:.3g}", Qt.AlignmentFlag.AlignRight)
+        bottom = QPointF(middle, frame.bottom() - metrics.height() + 3)
+        self._label(painter, bottom, f"{low:.3g}", Qt.AlignmentFlag.AlignRight)
+        last = max(self.expected, len(values))
+        below = frame.bottom() + 3
+        self._label(painter, QPointF(frame.left(), below), "1", Qt.AlignmentFlag.AlignHCenter)
+        self._label(painter, QPointF(frame.right(), below), f"{last}", Qt.AlignmentFlag.AlignRight)
+        caption = f"{self.name} {values[-1]:.3g} at step {len(values)}"
+        self._label(painter, QPointF(frame.center().x(), below), caption, Qt.AlignmentFlag.AlignHCenter)
+
+        def line(y: np.ndarray) -> QPolygonF:
+            chosen = np.unique(np.linspace(0, len(y) - 1, min(len(y), int(frame.width()) + 2)).astype(int))
+            x = frame.left() + chosen / max(last - 1, 1) * frame.width()
+            height = frame.bottom() - (y[chosen] - low) / (high - low) * (frame.height() - 4) - 2
+            return QPolygonF([QPointF(a, b) for a, b in zip(x, height, strict=True)])
+
+        pale = QColor(_CURVE)
+        pale.setAlphaF(0.35)
+        painter.setPen(QPen(pale, 1.2))
+        painter.drawPolyline(line(values))
+        painter.setPen(QPen(_CURVE, 2.0))
+        painter.drawPolyline(line(_smoothed(values)))
+        painter.end()
+
+
+class Histogram(_Plot):
+    """Scores between 0 and 1, and a threshold that can be dragged or clicked to."""
+
+    threshold_moved = Signal(float)
+
+    def __init__(self, bins: int = 50) -> None:
+        super().__init__(height=100)
+        self.counts = np.zeros(bins, int)
+        self.threshold = 0.5
+        self.setCursor(Qt.CursorShape.SplitHCursor)
+        self.setToolTip("Drag the line, or click, to set the threshold")
+
+    def set_scores(self, scores: np.ndarray) -> None:
+        """Count scores anew; those that are not finite are left out."""
+        scores = np.asarray(scores, float)
+        self.counts = np.histogram(scores[np.isfinite(scores)], bins=len(self.counts), range=(0, 1))[0]
+        self.update()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Move the line, telling nobody."""
+        self.threshold = float(np.clip(threshold, 0, 1))
+        self.update()
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
+        """Take the line to the mouse."""
+        self.mouseMoveEvent(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
+        """Let the line follow the mouse while the left button is held."""
+        if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
+            frame = self.frame()
+            self.set_threshold((event.position().x() - frame.left()) / frame.width())
+            self.threshold_moved.emit(self.threshold)
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802
+        """Paint bars in two colours, the line and the numbers."""
+        painter, ink = self._start()
+        frame, bins = self.frame(), len(self.counts)
+        # Among candidates chance is many and particles are few; on a scale of roots both can be seen.
+        heights = np.sqrt(self.counts / max(self.counts.max(), 1)) * (frame.height() - 4)
+        width = frame.width() / bins
+        for i, height in enumerate(heights):
+            color = _KEPT if (i + 0.5) / bins >= self.threshold else _LEFT_OUT
+            bar = QRectF(frame.left() + i * width, frame.bottom() - height, max(width - 1, 1), height)
+            painter.fillRect(bar, color)
+        painter.setPen(ink)
+        metrics = QFontMetrics(self.font())
+        for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+            at = QPointF(frame.left() + value * frame.width(), frame.bottom() + 3)
+            self._label(painter, at, f"{value:g}", Qt.AlignmentFlag.AlignHCenter)
+        left = frame.left() - 5
+        most = QPointF(left, frame.top() - 3)
+        self._label(painter, most, f"{int(self.counts.max())}", Qt.AlignmentFlag.AlignRight)
+        none = QPointF(left, frame.bottom() - metrics.height() + 3)
+        self._label(painter, none, "0", Qt.AlignmentFlag.AlignRight)
+        painter.setPen(QPen(_LINE, 2.0))
+        x = frame.left() + self.threshold * frame.width()
+        painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
+        painter.end()
+
+
+def _smoothed(values: np.ndarray, weight: float = 0.85) -> np.ndarray:
+    """Exponential average from the start, without a pull towards zero."""
+    average, total, result = 0.0, 0.0, np.empty(len(values))
+    for i, value in enumerate(values):
+        average, total = weight * average + value, weight * total + 1
+        result[i] = average / total
+    return result

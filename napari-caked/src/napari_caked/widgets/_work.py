@@ -1,0 +1,73 @@
+"""Work in threads for one widget, which ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+
+from napari_caked.widgets._process import Helper
+
+__all__ = ["Work"]
+
+
+class Work:
+    """Runs functions and helper processes in worker threads and hands the answers to the main thread.
+
+    Answers that come after :meth:`close` are dropped, and helpers are ended by it. Qt may hold :meth:`close`, for it
+    knows nothing of the widget but what was asked for last.
+    """
+
+    def __init__(self) -> None:
+        self._helpers: set[Helper] = set()
+        self._round = 0
+
+    def close(self) -> None:
+        """End all helpers and drop all answers; new work may be started afterwards."""
+        self._round += 1
+        for helper in self._helpers:
+            helper.cancel()
+
+    def converse(
+        self,
+        request: Any,
+        read: Callable[[int], Any] | None = None,
+        *,
+        heard: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        ended: Callable[[], None],
+    ) -> Helper:
+        """Start a helper with ``request``; ``heard`` gets each of its messages, in the main thread."""
+        helper = Helper()
+        self._helpers.add(helper)
+        if_wanted = self._if_wanted()
+        worker = create_worker(helper.messages, request, read, _start_thread=False)
+        worker.yielded.connect(if_wanted(heard))
+        worker.errored.connect(if_wanted(failed))
+        worker.finished.connect(lambda: self._helpers.discard(helper))
+        worker.finished.connect(if_wanted(ended))
+        worker.start()
+        return helper
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Call ``function(*arguments)`` in a thread; then ``done`` or ``failed`` in the main thread."""
+        if_wanted = self._if_wanted()
+        worker = create_worker(function, *arguments, _start_thread=False)
+        worker.returned.connect(if_wanted(done))
+        worker.errored.connect(if_wanted(failed))
+        worker.start()
+
+    def _if_wanted(self) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        started_in = self._round
+
+        def guard(act: Callable[..., None]) -> Callable[..., None]:
+            return lambda *answer: act(*answer) if started_in == self._round else None
+
+        return guard

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from napari_empiarreader.errors import NothingFoundError
@@ -58,7 +58,7 @@ def find_files(
     if text.startswith("empiar:"):
         return _in_archive(text, suffixes, archive)
     if text.startswith("file:"):
-        text = url2pathname(unquote(urlsplit(text).path))
+        text = url2pathname(urlsplit(text).path)
     return _on_disk(text, suffixes)
 
 

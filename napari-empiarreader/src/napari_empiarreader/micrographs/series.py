@@ -7,6 +7,7 @@ an image is read when it is asked for, header and pixels with one request, and k
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,7 +152,8 @@ def open_micrographs(
     Raises
     ------
     NothingFoundError, FormatError, MixedSizesError, ArchiveError
-        A location holds nothing, a first header is damaged, local files differ in size, the archive is out of reach.
+        A location holds nothing, a first header is damaged, local files differ in size or type, the archive is out of
+        reach.
     """
     if isinstance(locations, str | Path | ByteSource):
         locations = [locations]
@@ -180,7 +182,7 @@ def open_micrographs(
         dtype=header.dtype.newbyteorder("="),
         pixel_size=pixel_size if pixel_size is not None else header.pixel_size,
         reader=read,
-        source=str(locations[0]),
+        source=locations[0].uri if isinstance(locations[0], ByteSource) else str(locations[0]),
     )
 
 
@@ -210,6 +212,11 @@ def _check_same(header: MrcHeader, expected: MrcHeader, file: ByteSource, first:
             f"{file.uri} has {header.shape[2]} x {header.shape[1]} pixels, {first.uri} has "
             f"{expected.shape[2]} x {expected.shape[1]}; open one size at a time"
         )
+    if not np.can_cast(header.dtype, expected.dtype):
+        raise FormatError(
+            f"{file.uri} holds {header.dtype.name} values, {first.uri} holds {expected.dtype.name}, which cannot take "
+            "them; open them apart"
+        )
 
 
 def _sections(file: ByteSource, header: MrcHeader, pixel_size: float | None) -> MicrographSeries:
@@ -235,13 +242,19 @@ def _read_section(file: ByteSource, header: MrcHeader, index: int) -> np.ndarray
 
 def _distinct_names(files: Sequence[ByteSource]) -> tuple[str, ...]:
     """File names; where two folders hold the same name, with as many folders as tell them apart."""
+    if len({_identity(file) for file in files}) < len(files):
+        twice = next(file for i, file in enumerate(files) if _identity(file) in map(_identity, files[:i]))
+        raise NothingFoundError(f"the same file was named twice: {twice.uri}; name each micrograph once")
     names = [file.name for file in files]
     if len(set(names)) == len(names):
         return tuple(names)
-    parts = [file.uri.replace("\\", "/").split("/") for file in files]
+    parts = [_identity(file).replace("\\", "/").split("/") for file in files]
     depth = 2
     while len({tuple(p[-depth:]) for p in parts}) < len(files):
         depth += 1
-        if depth > max(map(len, parts)):
-            raise NothingFoundError(f"the same file was named twice: {names[0]}; name each micrograph once")
     return tuple("/".join(p[-depth:]) for p in parts)
+
+
+def _identity(file: ByteSource) -> str:
+    """What two ways of naming one file share."""
+    return os.path.abspath(file.path) if isinstance(file, LocalFile) else file.uri  # noqa: PTH100  (keeps links)

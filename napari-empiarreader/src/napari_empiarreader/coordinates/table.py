@@ -6,6 +6,7 @@ the array. Every file format is converted to and from this frame by its own read
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ParticleTable", "match_names"]
+
+_IMAGE_SUFFIXES = {".mrc", ".mrcs", ".tif", ".tiff", ".eer", ".dm3", ".dm4", ".png", ".jpg", ".jpeg"}
 
 
 def _no_features() -> pd.DataFrame:
@@ -55,7 +58,10 @@ class ParticleTable:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        coordinates = np.asarray(self.coordinates, np.float64).reshape(-1, 3)
+        coordinates = np.asarray(self.coordinates, np.float64)
+        if coordinates.size and (coordinates.ndim != 2 or coordinates.shape[1] != 3):
+            raise CoordinatesError(f"particles are rows of (micrograph, y, x), not an array of {coordinates.shape}")
+        coordinates = coordinates.reshape(-1, 3)
         object.__setattr__(self, "coordinates", coordinates)
         object.__setattr__(self, "micrographs", tuple(self.micrographs))
         features = self.features
@@ -156,14 +162,26 @@ def match_names(wanted: Sequence[str], available: Sequence[str]) -> list[int | N
     """Index into ``available`` of each of ``wanted``, or None.
 
     Programs name one micrograph in many ways: with folders or without, with or without ``.mrc``. The whole name
-    decides; then the name without folders; then also without its suffix. A name that two candidates fit is no match.
+    decides; then the name without folders; then also without the suffix of an image. A name that two candidates fit
+    is no match, and neither are two names that fit one candidate: their particles must not be merged.
     """
     found: list[int | None] = [None] * len(wanted)
-    for key in (lambda name: name, lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem):
-        candidates: dict[str, list[int]] = {}
+    for key in (lambda name: name, lambda name: PurePosixPath(name).name, _bare_name):
+        candidates, claims = defaultdict(set), defaultdict(set)
         for i, name in enumerate(available):
-            candidates.setdefault(key(name), []).append(i)
+            candidates[key(name)].add(i)
+        for name, match in zip(wanted, found, strict=True):
+            if match is None:
+                claims[key(name)].add(name)
+        taken = set(found)
         for i, name in enumerate(wanted):
-            if found[i] is None and len(candidates.get(key(name), ())) == 1:
-                found[i] = candidates[key(name)][0]
+            fits = candidates[key(name)]
+            if found[i] is None and len(fits) == len(claims[key(name)]) == 1 and not fits & taken:
+                (found[i],) = fits
     return found
+
+
+def _bare_name(name: str) -> str:
+    """The name without folders and without the suffix of an image; another dot is part of the name."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name

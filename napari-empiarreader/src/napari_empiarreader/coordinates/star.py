@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_empiarreader.coordinates._star_text import format_blocks, parse_blocks
 from napari_empiarreader.coordinates.table import ParticleTable
 from napari_empiarreader.errors import FormatError, NothingFoundError
 from napari_empiarreader.files import replaced_when_complete
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_empiarreader.coordinates._star_text import Block
 
 __all__ = ["read_star", "write_star"]
 
@@ -61,7 +64,7 @@ def read_star(path: str | os.PathLike[str]) -> ParticleTable:
     name, particles = _particle_block(blocks, path)
     for column in (_X, _Y):
         particles[column] = pd.to_numeric(particles[column], errors="coerce")
-    broken = particles[[_X, _Y]].isna().any(axis=1)
+    broken = ~np.isfinite(particles[[_X, _Y]].to_numpy(np.float64)).all(axis=1)
     if broken.any():
         raise FormatError(
             f"{path}: row {int(np.flatnonzero(broken)[0]) + 1} of data_{name} has no numbers as coordinates"
@@ -80,7 +83,7 @@ def read_star(path: str | os.PathLike[str]) -> ParticleTable:
         if theirs in features:
             features = features.rename(columns={theirs: ours})
     if "score" in features:
-        features["score"] = pd.to_numeric(features["score"]).replace(_NONE, np.nan)
+        features["score"] = _numbers(features["score"], path, name).replace(_NONE, np.nan)
     return ParticleTable(
         micrographs=micrographs,
         coordinates=np.column_stack([index, particles[_Y], particles[_X]]) if len(particles) else np.empty((0, 3)),
@@ -112,52 +115,55 @@ def write_star(path: str | os.PathLike[str], table: ParticleTable, *, overwrite:
         The file exists and ``overwrite`` is false.
     """
     import pandas as pd
-    import starfile
 
     names = np.array(table.micrographs, dtype=object)
     columns: dict[str, object] = {
-        _NAME: names[table.micrograph_index] if len(table) else np.array([], object),
+        # Numbers first: other readers take a row that begins with "data_" or "_" for something else.
         _X: table.coordinates[:, 2],
         _Y: table.coordinates[:, 1],
+        _NAME: names[table.micrograph_index] if len(table) else np.array([], object),
     }
     for name, values in table.features.items():
         columns[_FEATURES.get(str(name), str(name))] = values.to_numpy()
     frame = pd.DataFrame(columns)
     if "rlnAutopickFigureOfMerit" in frame:
         frame["rlnAutopickFigureOfMerit"] = frame["rlnAutopickFigureOfMerit"].fillna(_NONE)
-    frame = frame.map(_quoted)
     blocks = dict(table.metadata.get("star_blocks", {}))
     blocks[str(table.metadata.get("star_block", "particles"))] = frame
     with replaced_when_complete(path, overwrite=overwrite) as temporary:
-        starfile.write(blocks, temporary, overwrite=True)
+        temporary.write_text(format_blocks(blocks), encoding="utf-8")
 
 
-def _quoted(value: object) -> object:
-    """An empty text has no place in a STAR column; RELION writes None."""
-    return "None" if isinstance(value, str) and not value else value
+def _numbers(column: pd.Series, path: Path, block: str) -> pd.Series:
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    broken = numbers.isna() & column.notna()
+    if broken.any():
+        row = int(np.flatnonzero(broken)[0])
+        raise FormatError(
+            f"{path}: row {row + 1} of data_{block} has {column.iloc[row]!r} as {_FEATURES['score']}, which is no number"
+        )
+    return numbers
 
 
-def _read_blocks(path: Path) -> dict[str, pd.DataFrame | dict]:
-    import starfile
-
+def _read_blocks(path: Path) -> dict[str, Block]:
     if not path.is_file():
         raise NothingFoundError(f"{path}: no such file")
-    if not any(line.lstrip().startswith("data_") for line in _lines(path)):
-        raise FormatError(f"{path}: no STAR file (no line begins with 'data_')")
     try:
-        return starfile.read(path, always_dict=True)
-    except Exception as error:  # starfile raises whatever its parser met
-        raise FormatError(f"{path}: the STAR file is damaged ({type(error).__name__}: {error})") from error
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: no STAR file (not text: {error})") from error
+    try:
+        blocks = parse_blocks(text)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}; the file is damaged") from error
+    if not blocks:
+        raise FormatError(f"{path}: no STAR file (no line begins with 'data_')")
+    return blocks
 
 
-def _particle_block(blocks: dict[str, pd.DataFrame | dict], path: Path) -> tuple[str, pd.DataFrame]:
+def _particle_block(blocks: dict[str, Block], path: Path) -> tuple[str, pd.DataFrame]:
     import pandas as pd
 
     for name, block in blocks.items():

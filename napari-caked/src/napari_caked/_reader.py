@@ -1,0 +1,65 @@
+"""napari reader of trained models, and the sample data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_empiarreader.layers import LayerData
+
+__all__ = ["get_model_reader", "sample_layers"]
+
+
+def get_model_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader for models (``.safetensors``)."""
+    first = path if isinstance(path, str) else path[0]
+    return read_model if first.lower().endswith(".safetensors") else None
+
+
+def read_model(path: str | Sequence[str]) -> list[LayerData]:
+    """What a model looks for: its template as an Image layer in Å, with the model's provenance as metadata."""
+    from pathlib import Path
+
+    from napari_caked.checkpoint import checksum, load_model
+
+    layers: list[LayerData] = []
+    for file in [path] if isinstance(path, str) else path:
+        model = load_model(file)
+        template, _ = model.network.filter.kernels()
+        pixel = model.particle_diameter / model.preprocess.particle_width
+        attributes = {
+            "name": f"template of {Path(file).stem}",
+            "scale": (pixel, pixel),
+            "units": ("angstrom", "angstrom"),
+            "axis_labels": ("y", "x"),
+            "colormap": "gray",
+            "metadata": {
+                "model": str(file),
+                "checksum": checksum(file),
+                "particle_diameter": model.particle_diameter,
+                "provenance": dict(model.provenance),
+            },
+        }
+        layers.append((template.numpy(), attributes, "image"))
+    return layers
+
+
+def sample_layers() -> list[LayerData]:
+    """Simulated micrographs and ten labels on them: all that training needs."""
+    import numpy as np
+    from napari_empiarreader.layers import micrograph_layer, particles_layer
+    from napari_empiarreader.samples import SimulationSettings, sample_series
+
+    settings = SimulationSettings()
+    series, truth = sample_series(settings=settings)
+    first_three = np.flatnonzero(truth.micrograph_index < 3)
+    clicked = np.sort(np.random.default_rng(0).choice(first_three, 10, replace=False))
+    labels = particles_layer(
+        truth.where(clicked),
+        name="ten labels",
+        pixel_size=settings.pixel_size,
+        diameter=settings.particle_diameter,
+        border_color="orange",
+    )
+    return [micrograph_layer(series, name="micrographs to pick"), labels]

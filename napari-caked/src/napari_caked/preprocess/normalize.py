@@ -79,7 +79,8 @@ def fit_two_gaussians(values: np.ndarray, alpha: float = 900.0, beta: float = 1.
             residual = share * (x - bright) ** 2 + (1 - share) * (x - dark) ** 2
             variance = max(float(c @ residual) / n, 1e-30)
         if posterior > best[0]:
-            best = (posterior, float(max(bright, dark)), math.sqrt(variance))
+            # Not the larger mean: a component that nobody belongs to may lie anywhere.
+            best = (posterior, float(bright), math.sqrt(variance))
     return best[1], best[2]
 
 

@@ -88,10 +88,19 @@ def prepare(
     if float(image.max()) == float(image.min()):
         raise MicrographError(f"{name}: all pixels have the value {float(image.max()):g}; leave this micrograph out")
     # Single bright pixels (X-rays, hot pixels) ring through a Fourier crop; nothing in a specimen is 8 deviations off.
-    centre, spread = image.mean(), image.std()
-    image = image.clamp(centre - 8 * spread, centre + 8 * spread)
+    image = _without_outliers(image, deviations=8)
     plan = Rescaling.plan((micrograph.shape[0], micrograph.shape[1]), width / settings.particle_width)
     small = normalize(rescale(image, plan), settings.normalization)
     small = flatten_background(small, settings.background_width * settings.particle_width)
     small = normalize(small, "affine")
     return WorkingImage(small.clamp(-6, 6), plan)
+
+
+def _without_outliers(image: torch.Tensor, deviations: float) -> torch.Tensor:
+    """Values clamped to mean +- so many standard deviations, repeatedly: outliers widen the deviation at first."""
+    for _ in range(10):
+        centre, reach = image.mean(), deviations * image.std()
+        if bool(((image - centre).abs() <= 1.01 * reach).all()):
+            break
+        image = image.clamp(centre - reach, centre + reach)
+    return image

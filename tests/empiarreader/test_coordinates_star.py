@@ -105,7 +105,8 @@ def test_a_file_of_one_micrograph_belongs_to_the_name_of_the_file(write, suffix)
 
 @pytest.mark.parametrize("ending", ["\r\n", "\n"], ids=["windows", "unix"])
 def test_line_ends_blank_lines_comments_and_tabs_do_not_matter(tmp_path, ending):
-    text = "# made by hand\n\ndata_particles\n\nloop_\n\n_rlnCoordinateX #1\n_rlnCoordinateY\n1\t2\n 3   4 # odd\n# five\n5 6"
+    text = "# made by hand\n\ndata_particles\n\nloop_\n\n_rlnCoordinateX #1\n_rlnCoordinateY\n"
+    text += "1\t2\n 3   4 # odd\n# five\n5 6"
     path = tmp_path / "m.star"
     path.write_bytes(text.replace("\n", ending).encode())
     np.testing.assert_array_equal(read_star(path).coordinates[:, 1:], [[2, 1], [4, 3], [6, 5]])

@@ -142,7 +142,7 @@ def _numbers(column: pd.Series, path: Path, block: str) -> pd.Series:
     if broken.any():
         row = int(np.flatnonzero(broken)[0])
         raise FormatError(
-            f"{path}: row {row + 1} of data_{block} has {column.iloc[row]!r} as {_FEATURES['score']}, which is no number"
+            f"{path}: row {row + 1} of data_{block} has no number as {_FEATURES['score']}: {column.iloc[row]}"
         )
     return numbers
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_caked.errors import LabelsError
-from napari_empiarreader.coordinates import ParticleTable
+from napari_empiarreader.coordinates import ParticleTable, match_names
 
 __all__ = ["Evaluation", "evaluate", "match", "micrographs_beside"]
 
@@ -129,8 +129,13 @@ def evaluate(
     if not len(labels):
         raise LabelsError("there are no labels to score against")
     labelled = [labels.micrographs[i] for i in np.unique(labels.micrograph_index)]
+    if len(picks) and not any(match is not None for match in match_names(labelled, picks.micrographs)):
+        raise LabelsError(
+            f"no micrograph has both picks and labels: the picks lie on micrographs called like "
+            f"{picks.micrographs[0]}, the labels on ones called like {labelled[0]}; name files that belong together"
+        )
     picks, labels = picks.only_on(labelled), labels.renamed_to(labelled)
-    scores = picks.features["score"].to_numpy(float) if "score" in picks.features else np.ones(len(picks))
+    scores = _scores(picks)
     right, kept_scores, errors, total = [], [], [], 0
     for i in range(len(labelled)):
         here = picks.micrograph_index == i
@@ -147,6 +152,15 @@ def evaluate(
         errors.append(distance[(index >= 0) & counted])
         total += int(in_truth.sum())
     return _summary(np.concatenate(right), np.concatenate(kept_scores), np.concatenate(errors), total, threshold)
+
+
+def _scores(picks: ParticleTable) -> np.ndarray:
+    """Scores of picks; equal ones where nobody gave any, and a missing one below all others."""
+    scores = picks.features["score"].to_numpy(float) if "score" in picks.features else np.ones(len(picks))
+    missing = np.isnan(scores)
+    if missing.all():
+        return np.ones(len(picks))
+    return np.where(missing, scores[~missing].min() - 1, scores)
 
 
 def _inside(yx: np.ndarray, border: float, shape: tuple[int, int] | None) -> np.ndarray:

@@ -100,6 +100,8 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
                 f"{path}: written by a newer napari-caked (format {description['version']}, this one knows "
                 f"{_VERSION}); update napari-caked"
             )
+        if tensors["filter.profile"].ndim != 1 or len(tensors["filter.profile"]) < 2:
+            raise ValueError("the template is no profile")
         network = MatchedFilterNetwork(tensors["filter.profile"], description["channels"])
         network.load_state_dict(tensors)
         model = PickerModel(
@@ -114,7 +116,8 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             raise
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: the model file is damaged or incomplete ({reason}); train it again") from error
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    numbers = torch.tensor([model.particle_diameter, model.calibration])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in (*tensors.values(), numbers)):
         raise CheckpointError(f"{path}: the model holds values that are not finite; train it again")
     return model
 

@@ -33,7 +33,7 @@ def test_a_crop_shows_one_place_of_one_micrograph_turned_as_a_whole(size):
                 steps = {tuple(np.abs(np.diff(one, axis=axis)).max() for axis in (0, 1)) for one in (y, x)}
                 assert steps == {(0, 1), (1, 0)}
                 assert len(np.unique(y * 1000 + x)) == size**2
-            assert 0 <= y.min() and y.max() < HEIGHT and 0 <= x.min() and x.max() < WIDTH
+            assert y.min() >= 0 and y.max() < HEIGHT and x.min() >= 0 and x.max() < WIDTH
 
 
 @pytest.mark.parametrize("size", [33, 97])

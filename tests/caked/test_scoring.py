@@ -1,0 +1,92 @@
+"""Score maps: every element where it should be, also before any training."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_caked.models import MatchedFilter, MatchedFilterNetwork
+from napari_caked.scoring import score_map
+
+RADIUS = 7
+PROFILE = torch.exp(-(((torch.arange(RADIUS + 1.0) - 4) / 1.5) ** 2))
+
+
+def planted(shape, centres):
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+    image = np.random.default_rng(0).normal(scale=0.2, size=shape)
+    for y, x in centres:
+        image += np.exp(-(((np.hypot(rows - y, columns - x) - 4) / 1.5) ** 2))
+    return torch.from_numpy(image).float()
+
+
+@pytest.fixture
+def network() -> MatchedFilterNetwork:
+    return MatchedFilterNetwork(PROFILE, channels=8).eval()
+
+
+@pytest.fixture
+def trained(network) -> MatchedFilterNetwork:
+    """Give a network whose correction is not zero."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("centre", [(40, 50), (4, 6), (90, 100), (62, 8)])
+@pytest.mark.parametrize("shape", [(96, 110), (97, 109), (101, 107)], ids=str)
+def test_an_untrained_network_finds_its_template(network, shape, centre):
+    scores = score_map(network, planted(shape, [centre]))
+    assert scores.shape == (-(-shape[0] // 2), -(-shape[1] // 2))
+    place = np.unravel_index(int(scores.argmax()), scores.shape)
+    np.testing.assert_array_equal(2 * np.array(place), centre)
+
+
+@pytest.mark.parametrize("move", [(4, 0), (0, 4), (8, 12)])
+@pytest.mark.parametrize("sides", [(150, 161), (153, 158)], ids=str)
+def test_moving_the_image_moves_the_map(trained, move, sides):
+    large = planted((200, 200), [(60, 70), (100, 90)])
+    here = score_map(trained, large[20 : 20 + sides[0], 20 : 20 + sides[1]])
+    moved = score_map(trained, large[20 - move[0] :, 20 - move[1] :][: sides[0], : sides[1]])
+    dy, dx = move[0] // 2, move[1] // 2
+    inner = (slice(16, 50), slice(16, 50))
+    torch.testing.assert_close(moved[16 + dy : 50 + dy, 16 + dx : 50 + dx], here[inner], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (65, 66), (67, 61), (40, 41), (37, 36), (30, 90)], ids=str)
+def test_any_size_gives_a_finite_map(trained, shape):
+    scores = score_map(trained, planted(shape, [(15, 15)]))
+    assert scores.shape == (-(-shape[0] // 2), -(-shape[1] // 2))
+    assert bool(torch.isfinite(scores).all())
+
+
+def test_the_size_of_the_image_does_not_change_scores_inside(trained):
+    large = planted((160, 160), [(60, 60)])
+    torch.testing.assert_close(
+        score_map(trained, large[:140, :121])[:44, :44], score_map(trained, large)[:44, :44], atol=2e-4, rtol=1e-4
+    )
+
+
+def test_correlation_is_one_for_the_template_itself_and_at_most_one_anywhere():
+    matched = MatchedFilter(PROFILE)
+    image = torch.zeros(1, 1, 41, 41)
+    template, _ = matched.kernels()
+    image[0, 0, 20 - RADIUS : 21 + RADIUS, 20 - RADIUS : 21 + RADIUS] = 9 * template
+    result = matched(image)[0, 0]
+    assert float(result[20, 20]) == pytest.approx(1, abs=0.01)
+    assert float(result.abs().max()) <= 1.001
+
+
+def test_contrast_and_brightness_do_not_change_the_correlation():
+    image = planted((60, 60), [(30, 30)])[None, None]
+    matched = MatchedFilter(PROFILE)
+    torch.testing.assert_close(matched(3 * image + 0.5), matched(2 * image), atol=1e-2, rtol=0)
+
+
+def test_the_profile_is_the_rotational_average_of_the_labels():
+    centres = np.array([[30.0, 30.0], [60.0, 45.0]])
+    image = planted((90, 90), centres)
+    profile = MatchedFilter.from_labels([image], [centres], RADIUS).profile
+    np.testing.assert_allclose(profile, PROFILE, atol=0.15)
+    assert int(profile.argmax()) == 4

@@ -76,6 +76,15 @@ def test_the_same_seed_gives_the_same_picks_and_another_seed_others(data, ten):
     assert len(other) != len(one) or (other.features["logit"] != one.features["logit"]).any()
 
 
+def test_the_order_of_files_and_clicks_does_not_change_the_picks(data, ten):
+    series = data[0]
+    turned = replace(series, names=series.names[::-1], reader=lambda i: series.read(2 - i))
+    one = pick(series, train(series, ten, QUICK), ALL)
+    same = pick(series, train(turned, ten.where(np.arange(10)[::-1]), QUICK), ALL)
+    np.testing.assert_array_equal(one.coordinates, same.coordinates)
+    np.testing.assert_array_equal(one.features["score"], same.features["score"])
+
+
 def test_random_numbers_of_the_caller_are_left_alone(data, ten):
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002

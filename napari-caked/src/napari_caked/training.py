@@ -142,7 +142,9 @@ def _training(
     if not len(labels):
         raise LabelsError("there are no labels; mark some particles first (ten are enough to begin with)")
     labels = labels.renamed_to(series.names).require_inside(series.shape)
-    labelled = [int(i) for i in np.unique(labels.micrograph_index)]
+    # In an order of their own: neither that of the files nor that of the clicks may change the picks.
+    labels = labels.where(np.lexsort(labels.coordinates.T[::-1]))
+    labelled = sorted((int(i) for i in np.unique(labels.micrograph_index)), key=lambda i: series.names[i])
     workings: list[WorkingImage] = []
     for i in labelled:
         if stop.is_set():

@@ -1,0 +1,84 @@
+"""Picking: a table with scores, diameters and provenance, in pixels of the micrograph."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_caked.checkpoint import PickerModel
+from napari_caked.errors import MicrographError
+from napari_caked.models import MatchedFilterNetwork
+from napari_caked.picking import PickSettings, pick, picks_by_micrograph
+from napari_empiarreader.errors import PixelSizeError
+from napari_empiarreader.micrographs import MicrographSeries
+
+#: The template of the rings in conftest.py, at 20 working pixels per particle.
+PROFILE = torch.exp(-(((torch.arange(15.0) - 8) / 2.1) ** 2))
+
+
+@pytest.fixture(scope="module")
+def model() -> PickerModel:
+    return PickerModel(MatchedFilterNetwork(PROFILE, channels=4).eval(), 120.0, provenance={"seed": 3})
+
+
+def test_picks_lie_on_the_particles_in_pixels_of_the_micrograph(model, ring_data):
+    series, truth = ring_data(2)
+    picks = pick(series, model, PickSettings(threshold=0, device="cpu"))
+    for i in range(2):
+        best = picks.on(i)[np.argsort(-picks.features["score"][picks.micrograph_index == i])[:20]]
+        distance = np.linalg.norm(best[:, None] - truth.on(i), axis=-1).min(axis=1)
+        assert np.sqrt(np.mean(distance**2)) < 1
+    assert picks.micrographs == series.names
+    assert set(picks.features) >= {"score", "logit", "diameter"}
+    assert (picks.features["diameter"] == 120).all()
+    assert picks.metadata["provenance"]["model"] == {"seed": 3}
+    picks.require_inside(series.shape)
+
+
+def test_scores_are_calibrated_probabilities_of_the_logits(model, ring_data):
+    settings = PickSettings(threshold=0, device="cpu")
+    plain = pick(ring_data(1)[0], model, settings).features
+    shifted = pick(ring_data(1)[0], replace(model, calibration=1.5), settings).features
+    np.testing.assert_allclose(shifted["logit"], plain["logit"] + 1.5, atol=1e-5)
+    np.testing.assert_allclose(plain["score"], 1 / (1 + np.exp(-plain["logit"])), atol=1e-7)
+
+
+def test_the_threshold_only_leaves_out(model, ring_data):
+    everything = pick(ring_data(1)[0], model, PickSettings(threshold=0, device="cpu"))
+    threshold = float(everything.features["score"].median())
+    some = pick(ring_data(1)[0], model, PickSettings(threshold=threshold, device="cpu"))
+    kept = everything.features["score"].to_numpy() >= threshold
+    assert 0 < kept.sum() < len(everything)
+    np.testing.assert_array_equal(some.coordinates, everything.coordinates[kept])
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.0, 2.0])
+def test_no_two_picks_are_closer_than_the_smallest_distance(model, ring_data, distance):
+    picks = pick(ring_data(1)[0], model, PickSettings(threshold=0, minimum_distance=distance, device="cpu")).on(0)
+    gaps = np.linalg.norm(picks[:, None] - picks, axis=-1) + 1e9 * np.eye(len(picks))
+    assert gaps.min() >= 0.99 * distance * 24
+
+
+def test_the_order_of_micrographs_does_not_change_their_picks(model, ring_data):
+    series, _ = ring_data(2)
+    turned = replace(series, names=series.names[::-1], reader=lambda i: series.read(1 - i))
+    settings = PickSettings(threshold=0, device="cpu")
+    there, back = pick(series, model, settings), pick(turned, model, settings)
+    for i in range(2):
+        np.testing.assert_array_equal(there.on(i), back.on(1 - i))
+
+
+def test_picks_come_one_micrograph_at_a_time(model, ring_data):
+    series, read = ring_data(3)[0], []
+    watched = replace(series, reader=lambda i: read.append(i) or series.read(i))
+    for index, _, _ in picks_by_micrograph(watched, model, PickSettings(device="cpu")):
+        assert read == list(range(index + 1))
+
+
+def test_a_missing_pixel_size_and_a_blank_micrograph_are_errors(model, ring_data):
+    with pytest.raises(PixelSizeError):
+        pick(replace(ring_data(1)[0], pixel_size=None), model)
+    blank = MicrographSeries.from_array(np.zeros((1, 256, 256)), ["blank.mrc"], 5.0)
+    with pytest.raises(MicrographError, match=r"blank\.mrc"):
+        pick(blank, model)

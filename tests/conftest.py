@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml"))
 os.environ.setdefault("NAPARI_ASYNC", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a spinning thread stalls whatever shares the cores
 os.environ.setdefault("MKL_NUM_THREADS", "2")
 
 import hypothesis  # noqa: E402

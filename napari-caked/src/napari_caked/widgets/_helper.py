@@ -11,7 +11,6 @@ only place where anything is unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import sys
@@ -40,7 +39,7 @@ from napari_caked.widgets._messages import (
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import MicrographSeries
 
-_LOSSES_EVERY = 0.05
+_LOSSES_EVERY = 0.1
 _PICKS_EVERY = 1.0
 """Seconds between messages: what a window can usefully show."""
 
@@ -48,9 +47,6 @@ _PICKS_EVERY = 1.0
 def main() -> None:
     """Answer one request."""
     incoming, outgoing = sys.stdin.buffer, _claim_stdout()
-    # The window comes first; a background job may take what it leaves.
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
 
     def say(message: object) -> None:
         pickle.dump(message, outgoing, protocol=5)

@@ -66,6 +66,8 @@ class Helper:
                 raise TrainingError(message) from error
 
     def _messages(self, request: Job | ListDevices, read: Callable[[int], np.ndarray] | None) -> Iterator[Message]:
+        if self.cancelled:
+            return
         with tempfile.TemporaryFile() as errors:
             # -P: a file called torch.py in the current folder is not meant.
             command = [sys.executable, "-P", "-m", "napari_caked.widgets._helper"]

@@ -66,7 +66,9 @@ class TrainForm:
         layout = QVBoxLayout(parent)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
-        parent.setMinimumWidth(380)
+        # Nothing is cut off at the right, where a scroll bar may come.
+        bar = area.verticalScrollBar()
+        parent.setMinimumWidth(inner.minimumSizeHint().width() + (bar.sizeHint().width() if bar else 0) + 4)
 
     def _data(self, viewer: napari.viewer.Viewer) -> QWidget:
         self.micrographs = LayerChoice(viewer, _is_image, "an Image layer")
@@ -92,7 +94,7 @@ class TrainForm:
         form.addRow("Micrographs", self.micrographs)
         form.addRow("Labels", _row((self.labels, 1), (self.new_labels, 0)))
         form.addRow("Diameter", _row((self.diameter, 1), (self.pixels, 0)))
-        form.addRow("Pixel size", self.pixel_size)
+        form.addRow("Pixel size", _row((self.pixel_size, 1), (QLabel("per pixel"), 0)))
         form.addRow(_row((self.click_tool, 1), (self.undo, 0), (self.redo, 0)))
         form.addRow(self.counts)
         return box

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.qt.threading import create_worker
+from qtpy.QtCore import QTimer
 
 from napari_caked.widgets._process import Helper
 
@@ -37,17 +38,25 @@ class Work:
         heard: Callable[[Any], None],
         failed: Callable[[Exception], None],
         ended: Callable[[], None],
+        after: int = 0,
     ) -> Helper:
-        """Start a helper with ``request``; ``heard`` gets each of its messages, in the main thread."""
+        """Start a helper with ``request``; ``heard`` gets each of its messages, in the main thread.
+
+        The helper starts ``after`` ms; it can be cancelled from now on.
+        """
         helper = Helper()
         self._helpers.add(helper)
         if_wanted = self._if_wanted()
-        worker = create_worker(helper.messages, request, read, _start_thread=False)
-        worker.yielded.connect(if_wanted(heard))
-        worker.errored.connect(if_wanted(failed))
+        worker = create_worker(
+            helper.messages,
+            request,
+            read,
+            _start_thread=False,
+            # Connected here, because napari raises the errors that nobody has asked for at creation.
+            _connect={"yielded": if_wanted(heard), "errored": if_wanted(failed), "finished": if_wanted(ended)},
+        )
         worker.finished.connect(lambda: self._helpers.discard(helper))
-        worker.finished.connect(if_wanted(ended))
-        worker.start()
+        QTimer.singleShot(after, worker.start)
         return helper
 
     def run(
@@ -59,10 +68,12 @@ class Work:
     ) -> None:
         """Call ``function(*arguments)`` in a thread; then ``done`` or ``failed`` in the main thread."""
         if_wanted = self._if_wanted()
-        worker = create_worker(function, *arguments, _start_thread=False)
-        worker.returned.connect(if_wanted(done))
-        worker.errored.connect(if_wanted(failed))
-        worker.start()
+        create_worker(
+            function,
+            *arguments,
+            _start_thread=True,
+            _connect={"returned": if_wanted(done), "errored": if_wanted(failed)},
+        )
 
     def _if_wanted(self) -> Callable[[Callable[..., None]], Callable[..., None]]:
         started_in = self._round

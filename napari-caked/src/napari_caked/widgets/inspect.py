@@ -20,7 +20,7 @@ from napari_caked.widgets._layer_choice import LayerChoice
 from napari_caked.widgets._plots import Histogram
 from napari_caked.widgets._saving import ask_for_file, describe
 from napari_caked.widgets._work import Work
-from napari_empiarreader.coordinates import write_star
+from napari_empiarreader.coordinates import ParticleTable, write_star
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -48,6 +48,7 @@ class PickPanel(QWidget):
         self._viewer = viewer
         self._work = Work()
         self.layer: Points | None = None
+        self._replacing = False
         self.histogram = Histogram()
         self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, 1)
@@ -117,6 +118,21 @@ class PickPanel(QWidget):
             self.layer.metadata["threshold"] = self.threshold
         self._filter()
 
+    def replace_picks(self, layer: Points, picks: ParticleTable) -> None:
+        """Put other picks into a layer and show it, in one go; the threshold stays."""
+        layer.metadata["threshold"] = self.threshold
+        self._replacing = True
+        try:
+            layer.selected_data = set()
+            layer.data = picks.coordinates
+            layer.features = picks.features
+        finally:
+            self._replacing = False
+        if layer is self.layer:
+            self.refresh()
+        else:
+            self.set_layer(layer)
+
     def refresh(self) -> None:
         """Read the layer's scores anew."""
         self.histogram.set_scores(self._scores())
@@ -184,7 +200,7 @@ class PickPanel(QWidget):
 
     def _on_data(self, event: Any = None) -> None:
         # The features of added points come a moment after their data.
-        if self.layer is not None and len(self._scores()) == len(self.layer.data):
+        if self.layer is not None and not self._replacing and len(self._scores()) == len(self.layer.data):
             self.refresh()
 
     def _say(self, text: str) -> None:

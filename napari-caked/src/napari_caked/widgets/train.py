@@ -36,6 +36,9 @@ __all__ = ["PickerTrainer"]
 _LEAST_SCORE = 0.02
 """Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
+_PAINT_AFTER, _TRAIN_AFTER = 100, 300
+"""Milliseconds after the click: a new layer is painted, then the training starts and takes the processor."""
+
 _devices: list[tuple[str, str]] | None = None
 """Devices beyond the CPU, found once per session; None before that."""
 
@@ -66,7 +69,7 @@ class PickerTrainer(QWidget):
         self._labels: Points | None = None
         self._picks: Points | None = None
         self._parts: list[ParticleTable] = []
-        self._trained_on: Image | None = None
+        self._picks_on: Image | None = None
         self._micrographs = 0
         self._docked = False
         self._phase, self._phase_began, self._began = "", 0.0, 0.0
@@ -166,7 +169,7 @@ class PickerTrainer(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._picks:
-            self._picks = None
+            self._picks = self._picks_on = None
             self.form.inspector.set_layer(None)
 
     # ---- training -----------------------------------------------------------------------------------------------
@@ -182,16 +185,19 @@ class PickerTrainer(QWidget):
             return
         try:
             job, read = self._job()
+            self._make_room_for_picks(self.form.micrographs.layer, job)
         except Exception as error:
             self._report(error)
             return
-        self._trained_on, self._micrographs, self._parts = self.form.micrographs.layer, len(job.names), []
+        self._micrographs, self._parts = len(job.names), []
         self._began, self._device = time.monotonic(), ""
         self.form.curve.restart(job.training.steps)
         self.form.train.setText("Cancel")
         self._enter("Starting PyTorch", 0)
         self._clock.start()
-        self._helper = self._work.converse(job, read, heard=self._hear, failed=self._fail, ended=self._end)
+        self._helper = self._work.converse(
+            job, read, heard=self._hear, failed=self._report, ended=self._end, after=_TRAIN_AFTER
+        )
 
     def cancel(self) -> None:
         """End the training; model and picks of an earlier one stay."""
@@ -247,15 +253,14 @@ class PickerTrainer(QWidget):
                 self._enter("Picking", message.total, message.done)
                 self._show_picks()
 
-    def _fail(self, error: Exception) -> None:
-        self._report(error)
-
     def _end(self) -> None:
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
         finished = self._phase == "Picking" and self._done == self._total > 0
         took = _minutes(time.monotonic() - self._began)
         self._reset()
+        if self._picks is not None and not finished and not len(self._picks.data):
+            self._viewer.layers.remove(self._picks)
         if cancelled:
             kept = f"; {self._done} of {self._total} micrographs are picked" if self._parts else ""
             self._say(f"Cancelled after {took}{kept or '; what was there before is kept'}.")
@@ -279,9 +284,12 @@ class PickerTrainer(QWidget):
 
     def _show_time(self) -> None:
         bar, now = self.form.progress, time.monotonic()
+        # Qt repaints the whole window at each new value, unless it may not; then it does so when it has time.
+        bar.setUpdatesEnabled(False)
         bar.setRange(0, self._total)
         bar.setValue(self._done)
         bar.setFormat(f"{self._phase}: {self._done} of {self._total}")
+        bar.setUpdatesEnabled(True)
         bar.show()
         words = [f"{self._phase} on {self._device}" if self._device else self._phase]
         words.append(f"{_minutes(now - self._began)} elapsed")
@@ -290,39 +298,46 @@ class PickerTrainer(QWidget):
             words.append(f"about {_minutes(left)} left")
         self._say(" · ".join(words))
 
-    def _show_picks(self) -> None:
-        """Everything picked so far, in one go; neither the selection nor the view changes."""
+    def _make_room_for_picks(self, image: Image, job: messages.Job) -> None:
+        """Have a layer for picks that lies on ``image``; neither the selection nor the view changes.
+
+        A new layer costs napari 0.2 s: half for its controls, half for its first painting. Made now and empty, and
+        painted a moment later, neither half is felt; made when picks arrive, the window would stick.
+        """
+        if self._picks is not None and self._picks_on is image:
+            return
         import pandas as pd
 
-        image = self._trained_on
-        if image is None or image not in self._viewer.layers:
+        columns = pd.DataFrame({"score": [], "logit": [], "diameter": []}, dtype=float)
+        nothing = ParticleTable(job.names, np.empty((0, 3)), columns)
+        data = picks_layer(nothing, image, job.training.particle_diameter, job.pixel_size)
+        layer = Layer.create(*data)
+        layer.visible = False
+        layers = self._viewer.layers
+        selected, active = set(layers.selection), layers.selection.active
+        layers.append(layer)
+        layers.selection = selected
+        layers.selection.active = active
+        self._picks, self._picks_on = layer, image
+        QTimer.singleShot(_PAINT_AFTER, self._first_painting)
+
+    def _first_painting(self) -> None:
+        if self._picks is not None:
+            self._picks.visible = True
+
+    def _show_picks(self) -> None:
+        """Show everything picked so far."""
+        import pandas as pd
+
+        if self._picks is None:  # removed by the user meanwhile
             return
         table = replace(
             self._parts[-1],
             coordinates=np.concatenate([part.coordinates for part in self._parts]),
             features=pd.concat([part.features for part in self._parts], ignore_index=True),
         )
-        data, attributes, kind = picks_layer(
-            table,
-            image,
-            float(table.features["diameter"].iloc[0]) if len(table) else None,
-            self.form.pixel_size.value(),
-        )
-        attributes["shown"] = table.features["score"].to_numpy() >= self.form.inspector.threshold
-        if self._picks is None:
-            attributes["metadata"]["threshold"] = self.form.inspector.threshold
-            layer = Layer.create(data, attributes, kind)
-            layers = self._viewer.layers
-            selected, active = set(layers.selection), layers.selection.active
-            self._picks = layers.append(layer) or layer
-            layers.selection = selected
-            layers.selection.active = active
-        else:
-            self._picks.data = data
-            self._picks.features = attributes["features"]
-            self._picks.size = attributes["size"]
-            self._picks.metadata.update(attributes["metadata"])
-        self.form.inspector.set_layer(self._picks)
+        self._picks.metadata.update(table.metadata)
+        self.form.inspector.replace_picks(self._picks, table)
 
     def _report(self, error: Exception) -> None:
         self._say(describe(error))

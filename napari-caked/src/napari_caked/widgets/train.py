@@ -154,6 +154,8 @@ class PickerTrainer(QWidget):
         pixels = diameter / pixel_size if pixel_size else 0.0
         self.form.pixels.setText(f"= {pixels:.0f} px" if pixels else "= ? px")
         if pixels and self._labels is not None and "score" not in self._labels.features:
+            # napari gives a new size to what is selected, and trips over selected points that are gone.
+            self._labels.selected_data = set()
             self._labels.current_size = pixels
             if len(self._labels.data):
                 self._labels.size = pixels

@@ -1,4 +1,4 @@
-"""STAR files as text: blocks of values, with names of files kept letter by letter.
+"""STAR files read as text: blocks of values, with names of files kept letter by letter.
 
 The grammar is RELION's: one row of a loop is one line. General readers take ``data_001.mrc`` for a new block,
 ``a#1.mrc`` for a comment, ``0012`` for a number and an apostrophe for a quotation mark; here a line with as many
@@ -8,7 +8,7 @@ values as the loop has columns is a row, a comment begins a word, and a number h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Block = pd.DataFrame | dict[str, object]
 
-__all__ = ["format_blocks", "parse_blocks"]
+__all__ = ["parse_blocks"]
 
 #: Columns that are text, whatever they look like.
 _TEXT = frozenset({"rlnMicrographName"})
@@ -115,38 +115,3 @@ def _column(name: str, words: list[str]) -> np.ndarray | list[object]:
 
 def _unquoted(word: str) -> str:
     return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'" else word
-
-
-def format_blocks(blocks: Mapping[str, Block]) -> str:
-    """Text of a STAR file; the inverse of :func:`parse_blocks`."""
-    lines = ["# Written by napari-empiarreader", ""]
-    for name, block in blocks.items():
-        lines += [f"data_{name}", ""]
-        if isinstance(block, Mapping):
-            lines += [f"_{key}\t{_word(value, key)}" for key, value in block.items()]
-        else:
-            lines += ["loop_", *(f"_{column} #{i}" for i, column in enumerate(block.columns, start=1))]
-            columns = [[_word(value, str(name)) for value in block[name].tolist()] for name in block.columns]
-            lines += ["\t".join(row) for row in zip(*columns, strict=True)]
-        lines += ["", ""]
-    return "\n".join(lines)
-
-
-def _word(value: object, column: str) -> str:
-    """One value as it stands in the file."""
-    if value is None or value != value:
-        return "<NA>"
-    if isinstance(value, float | np.floating):
-        # As many digits as order tiny scores; a point, so that a reader knows a number that need not be whole.
-        digits = f"{value:.10g}"
-        return digits if any(sign in digits for sign in ".en") else f"{digits}.0"
-    if not isinstance(value, str):
-        return str(value)
-    text = " ".join(value.split("\n")).replace("\r", " ")
-    if not text:
-        return "None"  # an empty text has no place in a row; RELION writes this
-    looks_like_a_number = column not in _TEXT and bool(_NUMBER.fullmatch(text))
-    if re.search(r"\s", text, re.ASCII) or text[0] in "#\"'" or text in _NOTHING or looks_like_a_number:
-        quote = "'" if '"' in text else '"'
-        return quote + text.replace(quote, "`") + quote
-    return text

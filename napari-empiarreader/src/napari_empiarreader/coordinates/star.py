@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_empiarreader.coordinates._star_text import format_blocks, parse_blocks
+from napari_empiarreader.coordinates._star_text import parse_blocks
 from napari_empiarreader.coordinates.table import ParticleTable
 from napari_empiarreader.errors import FormatError, NothingFoundError
 from napari_empiarreader.files import replaced_when_complete
@@ -113,8 +113,15 @@ def write_star(path: str | os.PathLike[str], table: ParticleTable, *, overwrite:
     ------
     FileExistsAlreadyError
         The file exists and ``overwrite`` is false.
+    FormatError
+        A micrograph has a name that no STAR file can hold.
     """
     import pandas as pd
+    import starfile
+
+    for micrograph in table.micrographs:
+        if not micrograph or micrograph[0] in "#\"'" or '"' in micrograph or micrograph == "<NA>":
+            raise FormatError(f"{path}: a micrograph called {micrograph!r} cannot stand in a STAR file; rename it")
 
     names = np.array(table.micrographs, dtype=object)
     columns: dict[str, object] = {
@@ -128,10 +135,13 @@ def write_star(path: str | os.PathLike[str], table: ParticleTable, *, overwrite:
     frame = pd.DataFrame(columns)
     if "rlnAutopickFigureOfMerit" in frame:
         frame["rlnAutopickFigureOfMerit"] = frame["rlnAutopickFigureOfMerit"].fillna(_NONE)
+    # Within quotation marks STAR has no way to write another one.
+    frame = frame.map(lambda value: value.replace('"', "'") if isinstance(value, str) else value)
     blocks = dict(table.metadata.get("star_blocks", {}))
     blocks[str(table.metadata.get("star_block", "particles"))] = frame
     with replaced_when_complete(path, overwrite=overwrite) as temporary:
-        temporary.write_text(format_blocks(blocks), encoding="utf-8")
+        # Ten digits keep the order of tiny scores; the sign # keeps the point of 300.0, so that it stays no integer.
+        starfile.write(blocks, temporary, overwrite=True, float_format="%#.10g", na_rep="<NA>", quote_character='"')
 
 
 def _numbers(column: pd.Series, path: Path, block: str) -> pd.Series:

@@ -13,12 +13,12 @@ from napari.layers import Layer
 from napari_empiarreader import MicrographSeries, ParticleTable, open_micrographs, read_particles
 from napari_empiarreader.errors import CoordinatesError
 from napari_empiarreader.layers import (
-    contrast_limits,
     layer_pixel_size,
     micrograph_layer,
     particles_from_layer,
     particles_layer,
 )
+from napari_empiarreader.micrographs import contrast_limits
 from napari_empiarreader.samples import SimulationSettings, make_sample_entry, simulate_micrograph
 from napari_empiarreader.samples.simulate import contrast_transfer, electron_wavelength
 

@@ -48,6 +48,7 @@ def read_model(path: str | Sequence[str]) -> list[LayerData]:
 def sample_layers() -> list[LayerData]:
     """Simulated micrographs and ten labels on them: all that training needs."""
     import numpy as np
+
     from napari_empiarreader.layers import micrograph_layer, particles_layer
     from napari_empiarreader.samples import SimulationSettings, sample_series
 

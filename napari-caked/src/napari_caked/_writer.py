@@ -17,10 +17,10 @@ def write_stack(path: str, layers: list[LayerData]) -> list[str]:
     A box is one and a half times as wide as the circles of the Points layer.
     """
     import numpy as np
-    from napari_empiarreader.layers import layer_pixel_size, particles_from_layer
-    from napari_empiarreader.micrographs import MicrographSeries
 
     from napari_caked.datasets.extraction import write_particle_stack
+    from napari_empiarreader.layers import layer_pixel_size, particles_from_layer
+    from napari_empiarreader.micrographs import MicrographSeries
 
     data, attributes = next((data, attributes) for data, attributes, kind in layers if kind == "image")
     points, circles = next((data, attributes) for data, attributes, kind in layers if kind == "points")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from napari_empiarreader.errors import UserError
 
-__all__ = ["CheckpointError", "DeviceError", "DiameterError", "LabelsError", "MicrographError", "TrainingError"]
+__all__ = [
+    "CheckpointError",
+    "DeviceError",
+    "DiameterError",
+    "LabelsError",
+    "MicrographError",
+    "SettingsError",
+    "TrainingError",
+]
 
 
 class LabelsError(UserError, ValueError):
@@ -25,6 +33,10 @@ class CheckpointError(UserError, ValueError):
 
 class DeviceError(UserError, ValueError):
     """A device that this machine does not have, or that ran out of memory."""
+
+
+class SettingsError(UserError, ValueError):
+    """A setting with a value that cannot work."""
 
 
 class TrainingError(UserError):

@@ -10,8 +10,7 @@ import numpy as np
 
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.files import replaced_when_complete
-from napari_empiarreader.layers import contrast_limits
-from napari_empiarreader.micrographs import MicrographSeries
+from napari_empiarreader.micrographs import MicrographSeries, contrast_limits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

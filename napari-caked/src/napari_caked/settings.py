@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from napari_caked.errors import SettingsError
+
 __all__ = ["PickSettings", "PreprocessSettings", "TrainingSettings"]
 
 
@@ -63,6 +65,11 @@ class TrainingSettings:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     preprocess
         How micrographs become working images.
+
+    Raises
+    ------
+    SettingsError
+        A value that cannot work, on construction.
     """
 
     particle_diameter: float
@@ -80,6 +87,17 @@ class TrainingSettings:
     seed: int = 0
     device: str = "auto"
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail later, with a worse message."""
+        _require(self.steps >= 2, "steps", self.steps, "at least 2")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: half of a batch lies at labels")
+        fits = self.crop_size >= 33 and self.crop_size % 4 == 1
+        _require(fits, "crop_size", self.crop_size, "33 or more, of the form 4 k + 1")
+        _require(self.unlabelled_pixels >= 1, "unlabelled_pixels", self.unlabelled_pixels, "at least 1")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        expected = self.expected_particles
+        _require(expected is None or expected > 0, "expected_particles", expected, "positive")
 
 
 @dataclass(frozen=True)
@@ -99,3 +117,8 @@ class PickSettings:
     threshold: float = 0.5
     minimum_distance: float = 0.75
     device: str = "auto"
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} is {value}, but must be {wanted}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.errors import CoordinatesError
-from napari_empiarreader.micrographs import MicrographSeries
+from napari_empiarreader.micrographs import MicrographSeries, contrast_limits
 
 __all__ = [
     "LayerData",
@@ -77,18 +77,6 @@ def micrograph_layer(series: MicrographSeries, name: str | None = None) -> Layer
         "cache": False,
     }
     return series.to_dask(), attributes, "image"
-
-
-def contrast_limits(image: np.ndarray, deviations: float = 3.0) -> tuple[float, float]:
-    """Median plus and minus three robust standard deviations of every fourth pixel, the usual look of a micrograph."""
-    sample = np.asarray(image[::4, ::4], np.float64)
-    sample = sample[np.isfinite(sample)]
-    middle = float(np.median(sample)) if sample.size else 0.0
-    spread = 1.4826 * float(np.median(np.abs(sample - middle))) if sample.size else 0.0
-    if spread == 0 and sample.size:
-        spread = float(sample.std())
-    spread = spread or 1.0
-    return middle - deviations * spread, middle + deviations * spread
 
 
 def particles_layer(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from napari_caked.errors import LabelsError
 from napari_empiarreader.coordinates import ParticleTable, write_star
 from napari_empiarreader.files import replaced_when_complete
 from napari_empiarreader.micrographs import MicrographSeries
-
-from napari_caked.errors import LabelsError
 
 __all__ = ["ExtractedStack", "extract_particles", "write_particle_stack"]
 

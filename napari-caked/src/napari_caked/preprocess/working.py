@@ -63,8 +63,10 @@ def prepare(
     DiameterError
         The particle is larger than half the micrograph, or narrower than three pixels.
     MicrographError
-        All pixels are equal, or most are not finite.
+        All pixels are equal, most are not finite, or the values are complex.
     """
+    if np.iscomplexobj(micrograph):
+        raise MicrographError(f"{name}: complex values are no picture; transform it to real space first")
     width = particle_diameter / pixel_size
     if not width < min(micrograph.shape) / 2:
         raise DiameterError(
@@ -90,9 +92,8 @@ def prepare(
     # Single bright pixels (X-rays, hot pixels) ring through a Fourier crop; nothing in a specimen is 8 deviations off.
     image = _without_outliers(image, deviations=8)
     plan = Rescaling.plan((micrograph.shape[0], micrograph.shape[1]), width / settings.particle_width)
-    small = normalize(rescale(image, plan), settings.normalization)
-    small = flatten_background(small, settings.background_width * settings.particle_width)
-    small = normalize(small, "affine")
+    small = flatten_background(rescale(image, plan), settings.background_width * settings.particle_width)
+    small = normalize(small, settings.normalization)
     return WorkingImage(small.clamp(-6, 6), plan)
 
 

@@ -66,9 +66,13 @@ class TrainForm:
         layout = QVBoxLayout(parent)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
-        # Nothing is cut off at the right, where a scroll bar may come.
-        bar = area.verticalScrollBar()
-        parent.setMinimumWidth(inner.minimumSizeHint().width() + (bar.sizeHint().width() if bar else 0) + 4)
+        self._parent, self._inner, self._area = parent, inner, area
+
+    def fit(self) -> None:
+        """Make room, so that nothing is cut off at the right; napari's style is known only once it is shown."""
+        bar = self._area.verticalScrollBar()
+        beside = bar.sizeHint().width() if bar is not None else 0
+        self._parent.setMinimumWidth(self._inner.minimumSizeHint().width() + beside)
 
     def _data(self, viewer: napari.viewer.Viewer) -> QWidget:
         self.micrographs = LayerChoice(viewer, _is_image, "an Image layer")

@@ -389,6 +389,7 @@ class PickerTrainer(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
         """Look for devices when the widget is first seen."""
         super().showEvent(event)
+        QTimer.singleShot(0, self.form.fit)
         if self.form.devices_unknown:
             self.form.devices_unknown = False
             self._look_for_devices()

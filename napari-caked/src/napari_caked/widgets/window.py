@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_empiarreader.layers import contrast_limits
+from napari_empiarreader.micrographs import contrast_limits
 
 if TYPE_CHECKING:
     import napari

@@ -59,10 +59,10 @@ def viewer(make_napari_viewer, specimen):
 
 @pytest.fixture
 def trainer(viewer, told, monkeypatch):
-    from napari_caked.widgets import train
+    from napari_caked.widgets import _devices, train
 
     # Looking for devices loads PyTorch in a process of its own; one test does that.
-    monkeypatch.setattr(train, "_devices", [])
+    monkeypatch.setattr(_devices, "_found", [])
     trainer = train.PickerTrainer(viewer)
     trainer.settings = replace(trainer.settings, steps=12)
     viewer.window.add_dock_widget(trainer, name="Train particle picker")
@@ -270,13 +270,13 @@ def test_closing_the_dock_ends_training(qtbot, viewer, trainer, specimen):
 
 
 def test_closing_the_window_ends_training_and_devices_are_found(qtbot, viewer, trainer, specimen, monkeypatch):
-    from napari_caked.widgets import train
+    from napari_caked.widgets import _devices
 
-    monkeypatch.setattr(train, "_devices", None)
-    trainer._look_for_devices()
-    qtbot.waitUntil(lambda: train._devices is not None, timeout=30_000)
+    monkeypatch.setattr(_devices, "_found", None)
+    _devices.tell_devices(trainer._work, trainer.form.set_devices)
+    qtbot.waitUntil(lambda: _devices._found is not None, timeout=30_000)
     offered = [trainer.form.device.itemData(i) for i in range(trainer.form.device.count())]
-    assert offered == ["auto", "cpu", *(name for name, _ in train._devices)]
+    assert offered == ["auto", "cpu", *(name for name, _ in _devices._found)]
 
     label_all_of_the_first(trainer, specimen[1])
     press(qtbot, trainer.form.train)

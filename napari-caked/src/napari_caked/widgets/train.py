@@ -18,6 +18,7 @@ from napari_caked.errors import DiameterError, LabelsError
 from napari_caked.layers import labels_layer, picks_layer, pixel_size_of, series_from_layer, table_from_points
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _messages as messages
+from napari_caked.widgets._devices import tell_devices
 from napari_caked.widgets._labelling import ClickTool
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._saving import ask_for_file, describe
@@ -38,9 +39,6 @@ _LEAST_SCORE = 0.02
 
 _PAINT_AFTER, _TRAIN_AFTER = 100, 300
 """Milliseconds after the click: a new layer is painted, then the training starts and takes the processor."""
-
-_devices: list[tuple[str, str]] | None = None
-"""Devices beyond the CPU, found once per session; None before that."""
 
 
 class PickerTrainer(QWidget):
@@ -367,23 +365,6 @@ class PickerTrainer(QWidget):
         if path is not None:
             self.save_model(path, overwrite=True)
 
-    # ---- devices ------------------------------------------------------------------------------------------------
-
-    def _look_for_devices(self) -> None:
-        """Complete the list of devices: only PyTorch knows them, and loading it takes seconds."""
-        if _devices is not None:
-            self.form.set_devices(_devices)
-            return
-
-        def heard(message: messages.Message) -> None:
-            global _devices
-            if isinstance(message, messages.Devices):
-                _devices = list(message.entries)
-                self.form.set_devices(_devices)
-
-        # Without an answer the list stays as it is; a training will say what is wrong with PyTorch.
-        self._work.converse(messages.ListDevices(), heard=heard, failed=lambda error: None, ended=lambda: None)
-
     # ---- beginning and end --------------------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
@@ -392,7 +373,7 @@ class PickerTrainer(QWidget):
         QTimer.singleShot(0, self.form.fit)
         if self.form.devices_unknown:
             self.form.devices_unknown = False
-            self._look_for_devices()
+            tell_devices(self._work, self.form.set_devices)
 
     def event(self, event: QEvent | None) -> bool:
         """Stop when the dock is closed: napari only takes the widget out of it, and does not destroy it."""

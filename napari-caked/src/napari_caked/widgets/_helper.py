@@ -5,15 +5,13 @@ gives all GPU memory back when it ends, and may run out of memory without taking
 
     python -m napari_caked.widgets._helper
 
-One request comes in on standard input, :mod:`._messages` go out on standard output. Both ends are ours: this is the
-only place where anything is unpickled.
+One request comes in on standard input, :mod:`._messages` go out on standard output.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import sys
 import tempfile
 import time
@@ -37,6 +35,7 @@ from napari_caked.widgets._messages import (
     Read,
     Trained,
 )
+from napari_caked.widgets._wire import receive, send
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import MicrographSeries
 
@@ -53,15 +52,14 @@ def main() -> None:
         os.nice(5)
 
     def say(message: object) -> None:
-        pickle.dump(message, outgoing, protocol=5)
-        outgoing.flush()
+        send(outgoing, message)
 
     def read(index: int) -> np.ndarray:
         say(Read(index))
-        return np.asarray(pickle.load(incoming))
+        return np.asarray(receive(incoming))
 
     try:
-        request = pickle.load(incoming)
+        request = receive(incoming)
         messages = _devices() if isinstance(request, ListDevices) else _train_and_pick(request, read)
         for message in messages:
             say(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import numpy as np
 
 from napari_caked.errors import TrainingError
 from napari_caked.widgets._messages import Done, Failed, Job, ListDevices, Message, Read
+from napari_caked.widgets._wire import receive, send
 from napari_empiarreader.errors import UserError
 
 __all__ = ["Helper"]
@@ -83,8 +83,8 @@ class Helper:
                 try:
                     if not self.cancelled:
                         yield from self._conversation(process, request, read)
-                except (EOFError, OSError, pickle.UnpicklingError) as error:
-                    if not self.cancelled and isinstance(error, EOFError | BrokenPipeError | pickle.UnpicklingError):
+                except (EOFError, OSError) as error:
+                    if not self.cancelled and isinstance(error, EOFError | BrokenPipeError):
                         raise TrainingError(_last_words(process, errors)) from error
                     if not self.cancelled:
                         raise
@@ -97,13 +97,9 @@ class Helper:
     ) -> Iterator[Message]:
         assert process.stdin is not None and process.stdout is not None
 
-        def say(answer: object) -> None:
-            pickle.dump(answer, process.stdin, protocol=5)  # type: ignore[arg-type]
-            process.stdin.flush()  # type: ignore[union-attr]
-
-        say(request)
+        send(process.stdin, request)
         while not self.cancelled:
-            message = pickle.load(process.stdout)
+            message = receive(process.stdout)
             if isinstance(message, Done):
                 return
             if isinstance(message, Failed):
@@ -112,7 +108,7 @@ class Helper:
                     raise TrainingError(f"unexpected {message.message}; see Help > Show logs")
                 raise TrainingError(message.message)
             if isinstance(message, Read) and read is not None:
-                say(np.ascontiguousarray(read(message.index)))
+                send(process.stdin, np.ascontiguousarray(read(message.index)))
             else:
                 yield message
 

@@ -90,6 +90,7 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
     assert 0 < picks.shown.sum() < len(picks.data)
     monkeypatch.setattr("napari_caked.widgets.inspect.ask_for_file", lambda *_: tmp_path / "picks.star")
     qtbot.mouseClick(trainer.form.inspector.save_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil((tmp_path / "picks.star").exists, timeout=10_000)
     saved = starfile.read(tmp_path / "picks.star")
     assert len(saved) == picks.shown.sum()
     assert set(saved["rlnMicrographName"]) == {f"simulated_{i:03d}.mrc" for i in (1, 2, 3)}

@@ -117,7 +117,7 @@ def test_value_and_gradient_stay_finite_for_extreme_logits(positive, unlabelled)
     others = torch.tensor(unlabelled, requires_grad=True)
     loss = ge_binomial(labelled, others, binomial_log_probabilities(256, 0.05))
     loss.backward()
-    assert math.isfinite(float(loss))
+    assert math.isfinite(loss.item())
     assert bool(torch.isfinite(labelled.grad).all()) and bool(torch.isfinite(others.grad).all())
 
 

@@ -160,6 +160,19 @@ def test_a_mistake_is_one_line_and_leaves_no_file(server, archive_folder, tmp_pa
     assert (tmp_path / "labels.star").read_bytes() == kept
 
 
+def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path):
+    data = archive_folder / str(SAMPLE_ENTRY) / "data"
+    result = command(
+        *("train", data / "micrographs/simulated_001.mrc", "--labels", data / "particles.star"),
+        *("--diameter", SETTINGS.particle_diameter, "-o", tmp_path / "m.safetensors"),
+    )
+    assert result.returncode == 0, result.stderr
+    truth = read_particles(data / "particles.star")
+    others = int((truth.micrograph_index > 0).sum())
+    assert f"{others} of {len(truth)} labels lie on other micrographs" in result.stderr
+    assert load_model(tmp_path / "m.safetensors").provenance["labels"] == len(truth) - others
+
+
 def test_an_unknown_entry_is_an_error_in_a_script_too(server):
     with pytest.raises(EntryNotFoundError, match="99002"):
         run(Job(99002, 100.0), server.archive)

@@ -15,6 +15,7 @@ from napari_empiarreader.errors import FileExistsAlreadyError
 
 if TYPE_CHECKING:
     from napari_caked.evaluation import Evaluation
+    from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["app", "main"]
 
@@ -64,8 +65,8 @@ def train(
     from napari_empiarreader import open_micrographs, read_particles
 
     began = time.monotonic()
-    table = read_particles(labels)
     series = open_micrographs(micrographs, pixel_size=pixel_size)
+    table = _on_these(read_particles(labels), series.names)
     settings = TrainingSettings(diameter, expected_particles=expected, seed=seed, device=device)
     model = train_picker(series, table, settings, progress=console.progress_line)
     save_model(output, model, overwrite=overwrite)
@@ -197,6 +198,16 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
     """Say that a file exists before the work, not after it."""
     if path.exists() and not overwrite:
         raise FileExistsAlreadyError(f"{path} exists already; choose another name or add --overwrite")
+
+
+def _on_these(labels: ParticleTable, names: tuple[str, ...]) -> ParticleTable:
+    """Labels on the named micrographs; a table may know of more of them, and says so, but not of none of them."""
+    kept = labels.only_on(names)
+    if not len(kept):
+        return labels.renamed_to(names)  # says what is wrong
+    if len(kept) < len(labels):
+        typer.echo(f"{len(labels) - len(kept)} of {len(labels)} labels lie on other micrographs: not used", err=True)
+    return kept
 
 
 def _summary(result: Evaluation, radius: float) -> dict[str, Any]:

@@ -251,7 +251,7 @@ def _entity_types(block: cif.Block, atoms: pd.DataFrame) -> np.ndarray:
     types = dict(zip(_texts(block, "_entity.id"), _texts(block, "_entity.type"), strict=False))
     water = atoms["residue_name"].isin(_WATERS)
     guess = np.where(water, "water", np.where(atoms["record"] == "HETATM", "non-polymer", "polymer"))
-    said = atoms["entity"].map(types).fillna("")
+    said = np.array([types.get(entity, "") for entity in atoms["entity"]], dtype=object)
     return np.where(said != "", said, guess).astype(object)
 
 

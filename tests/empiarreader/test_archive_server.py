@@ -3,13 +3,15 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import requests
 
+from napari_empiarreader.archive import Archive
 from napari_empiarreader.archive.faults import Delay, FailWith
 from napari_empiarreader.archive.server import LoopbackArchive
-from napari_empiarreader.errors import NothingFoundError
+from napari_empiarreader.errors import NothingFoundError, ServerUnreachableError
 
 
 @pytest.fixture
@@ -134,3 +136,14 @@ def test_a_fault_happens_as_often_as_told_and_where_told(server):
 def test_a_folder_that_is_none_cannot_be_served(tmp_path):
     with pytest.raises(NothingFoundError, match="nothing to serve as EMPIAR-5"):
         LoopbackArchive().add_entry(5, tmp_path / "none")
+
+
+def test_a_closed_server_answers_nobody_not_even_on_connections_kept_open(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(bytes(4096))
+    with LoopbackArchive() as server:
+        server.add_entry(10017, tmp_path)
+        settings = replace(server.settings, timeout=1.0, retries=0, backoff=0.01)
+        file = Archive(settings).file(10017, "data/a.mrc")
+        assert len(file.read(0, 1024)) == 1024
+    with pytest.raises(ServerUnreachableError):
+        file.read(1024, 2048)

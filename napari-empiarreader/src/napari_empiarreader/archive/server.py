@@ -6,11 +6,13 @@ to misbehave (see :mod:`napari_empiarreader.archive.faults`).
 
 from __future__ import annotations
 
+import socket
 import threading
+from contextlib import suppress
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from napari_empiarreader.archive._handler import API_PATH, ARCHIVE_PATH, ArchiveHandler
 from napari_empiarreader.archive.client import Archive
@@ -86,6 +88,7 @@ class LoopbackArchive:
             server, self._server = self._server, None
             server.closing.set()
             server.shutdown()
+            server.hang_up()
             server.server_close()
 
     @property
@@ -181,6 +184,23 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.closing = threading.Event()
+        self._connections: set[socket.socket] = set()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a client that hangs up early is not news."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, and remember it."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that is done."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End the connections that clients keep open: a server that is closed answers nobody."""
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)

@@ -203,7 +203,8 @@ class ArchiveBrowser(QWidget):
         if first and layer.ndim > 2:
             self._viewer.dims.set_current_step(0, 0)
         layer.visible = True
-        self._say(f"{layer.name}: {opened.summary}")
+        hint = "" if self.background.isChecked() else f" Tick “{self.background.text()}”, or the window waits for each."
+        self._say(f"{layer.name}: {opened.summary}.{hint}")
         if opened.warning:
             show_warning(opened.warning)
 

@@ -156,9 +156,7 @@ def _training(
 
     centres = [w.rescaling.to_rescaled(labels.on(i)) for w, i in zip(workings, labelled, strict=True)]
     matched, maps, count = _matched_filter(workings, centres, settings)
-    # There are at least as many particles as somebody has clicked on.
-    least = len(labels) / len(labelled)
-    expected = settings.expected_particles or max(count.per_micrograph, least)
+    expected = _expected_particles(centres, count, settings)
     _log.info("%.0f particles expected per micrograph", expected)
     positives = _with_likenesses(centres, count, expected, settings)
     targets = label_maps(
@@ -184,17 +182,34 @@ def _width(settings: TrainingSettings) -> float:
     return settings.preprocess.particle_width
 
 
-@torch.inference_mode()
 def _matched_filter(
     workings: list[WorkingImage], centres: list[np.ndarray], settings: TrainingSettings
 ) -> tuple[MatchedFilter, torch.Tensor, ParticleCount]:
-    """The filter made of the labels, its maps ``(micrograph, y, x)``, and the count of particles in them."""
+    """The filter made of the labels, its maps ``(micrograph, y, x)``, and the count of particles in them.
+
+    The average of ten noisy patches is itself noisy; so the surest likenesses that it finds are averaged once more.
+    """
+    _, _, count = _correlated(workings, centres, settings)
+    expected = _expected_particles(centres, count, settings)
+    return _correlated(workings, _with_likenesses(centres, count, expected, settings), settings)
+
+
+@torch.inference_mode()
+def _correlated(
+    workings: list[WorkingImage], members: list[np.ndarray], settings: TrainingSettings
+) -> tuple[MatchedFilter, torch.Tensor, ParticleCount]:
     radius = round(settings.template_radius * _width(settings))
     images = [working.image for working in workings]
-    matched = MatchedFilter.from_labels(images, centres, radius)
+    matched = MatchedFilter.from_labels(images, members, radius)
     maps = torch.stack([matched(image[None, None])[0, 0] for image in images])
     distance = PickSettings().minimum_distance * _width(settings)
     return matched, maps, count_particles([one.numpy() for one in maps], distance)
+
+
+def _expected_particles(centres: list[np.ndarray], count: ParticleCount, settings: TrainingSettings) -> float:
+    """Particles per micrograph: what the user says, else the count, but at least what somebody has clicked on."""
+    clicked = sum(len(points) for points in centres) / len(centres)
+    return settings.expected_particles or max(count.per_micrograph, clicked)
 
 
 def _with_likenesses(

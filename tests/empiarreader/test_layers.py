@@ -59,6 +59,12 @@ def test_a_folder_opens_as_one_lazy_layer_that_keeps_the_contract(folder):
     assert np.asarray(data[3]).mean() == pytest.approx(3, abs=0.1)
 
 
+def test_a_layer_is_named_after_its_folder_not_after_a_pattern(folder):
+    for location in (folder, f"{folder}/m*.mrc"):
+        assert micrograph_layer(open_micrographs(location))[1]["name"] == folder.name
+    assert micrograph_layer(open_micrographs(folder / "m1.mrc"))[1]["name"] == "m1.mrc"
+
+
 def test_an_unknown_pixel_size_leaves_the_layer_in_pixels(folder):
     series = MicrographSeries.from_array(np.zeros((2, 8, 8), np.float32))
     _, attributes, _ = micrograph_layer(series)

@@ -160,4 +160,6 @@ def particles_from_layer(
 
 
 def _short(source: str) -> str:
-    return source.rstrip("/").rsplit("/", 1)[-1]
+    """Last folder or file of an address; a pattern says less than the folder it was used in."""
+    parts = [part for part in source.replace("\\", "/").split("/") if part and not set(part) & set("*?[")]
+    return parts[-1] if parts else ""

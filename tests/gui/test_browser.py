@@ -228,7 +228,7 @@ def test_the_window_stays_free_while_the_archive_is_slow(qtbot, server, browser)
     timer.stop()
 
     assert beats[-1] - beats[0] > 1.5
-    assert np.diff(beats).max() < 0.5
+    assert np.diff(beats).max() < 0.9  # a window that waits for an answer stands still for a whole second
     assert browser.busy.isVisible()  # the folder data is still on its way
     wait_idle(qtbot, browser)
 

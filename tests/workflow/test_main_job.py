@@ -160,6 +160,16 @@ def test_a_mistake_is_one_line_and_leaves_no_file(server, archive_folder, tmp_pa
     assert (tmp_path / "labels.star").read_bytes() == kept
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a screen")
+def test_a_window_without_a_screen_is_refused_before_the_work(monkeypatch, tmp_path):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    result = command("demo", "--gui", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --gui needs a screen")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path):
     data = archive_folder / str(SAMPLE_ENTRY) / "data"
     result = command(

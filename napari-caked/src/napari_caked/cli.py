@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_caked.errors import SettingsError
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_empiarreader import console
 from napari_empiarreader.errors import FileExistsAlreadyError
@@ -167,6 +170,8 @@ def demo(
 
     from napari_caked.walkthrough import Job, report, run, served_sample
 
+    if gui:
+        _require_screen()
     with ExitStack() as stack:
         archive = None
         if entry is None:
@@ -198,6 +203,13 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
     """Say that a file exists before the work, not after it."""
     if path.exists() and not overwrite:
         raise FileExistsAlreadyError(f"{path} exists already; choose another name or add --overwrite")
+
+
+def _require_screen() -> None:
+    """Say that there is no screen before the work; Qt would say it after, by ending the program."""
+    known = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in known):
+        raise SettingsError("--gui needs a screen, and there is none (DISPLAY is not set); run it without --gui")
 
 
 def _on_these(labels: ParticleTable, names: tuple[str, ...]) -> ParticleTable:

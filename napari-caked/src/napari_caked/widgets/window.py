@@ -50,7 +50,7 @@ def open_window(result: JobResult) -> napari.Viewer:
 
 
 def _smooth(layer: Image, series: MicrographSeries) -> None:
-    """Blur what is shown by a tenth of a particle's width at most: in the shader, the data stay as they are."""
+    """Blur what is shown by two pixels: in the shader, the data stay as they are."""
     width = 2.0
     offsets = np.arange(-5, 6)
     kernel = np.exp(-0.5 * ((offsets[:, None] / width) ** 2 + (offsets / width) ** 2))

@@ -215,6 +215,26 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     no_worker_is_left(qtbot, 5_000)
 
 
+def test_the_layer_for_picks_is_there_before_training(qtbot, viewer, trainer):
+    press(qtbot, trainer.form.new_labels)
+    labels = viewer.layers["labels"]
+    assert viewer.layers.selection.active is labels
+    qtbot.waitUntil(lambda: "picks" in viewer.layers and viewer.layers["picks"].visible, timeout=5_000)
+    assert not len(viewer.layers["picks"].data) and viewer.layers["picks"].metadata["micrographs"] == NAMES
+    assert viewer.layers.selection.active is labels and trainer.form.labels.layer is labels
+    # Another layer of labels: the same picks.
+    press(qtbot, trainer.form.new_labels)
+    qtbot.wait(700)
+    assert len(viewer.layers) == 4
+
+
+def test_no_layer_for_picks_after_the_dock_is_closed(qtbot, viewer, trainer):
+    press(qtbot, trainer.form.new_labels)
+    viewer.window.remove_dock_widget(trainer)
+    qtbot.wait(700)
+    assert "picks" not in viewer.layers
+
+
 def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
     form = trainer.form
 
@@ -226,7 +246,7 @@ def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
         qtbot.wait(20)
         assert words in told[-1] and form.status.text() == told[-1]
         assert form.train.text() == "Train" and form.train.isEnabled() and not form.progress.isVisible()
-        assert "picks" not in viewer.layers and trainer.model is None
+        assert trainer.model is None and not any(len(layer.data) for layer in viewer.layers if layer.name == "picks")
 
     train_and_hear("no labels; press 'New labels'")
     press(qtbot, form.new_labels)

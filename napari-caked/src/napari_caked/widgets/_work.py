@@ -59,6 +59,10 @@ class Work:
         QTimer.singleShot(after, worker.start)
         return helper
 
+    def soon(self, after: int, act: Callable[[], None]) -> None:
+        """Call ``act`` in the main thread after some ms."""
+        QTimer.singleShot(after, self._if_wanted()(act))
+
     def run(
         self,
         function: Callable[..., Any],

@@ -37,8 +37,9 @@ __all__ = ["PickerTrainer"]
 _LEAST_SCORE = 0.02
 """Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
-_PAINT_AFTER, _TRAIN_AFTER = 100, 300
-"""Milliseconds after the click: a new layer is painted, then the training starts and takes the processor."""
+_MAKE_AFTER, _PAINT_AFTER, _TRAIN_AFTER = 500, 300, 300
+"""Milliseconds from a new labels layer to the layer for picks, from that to its first painting, and from the click on
+"Train" to the training, which takes the processor."""
 
 
 class PickerTrainer(QWidget):
@@ -69,6 +70,7 @@ class PickerTrainer(QWidget):
         self._parts: list[ParticleTable] = []
         self._picks_on: Image | None = None
         self._micrographs = 0
+        self._width, self._pixel_size = 0.0, 0.0
         self._docked = False
         self._phase, self._phase_began, self._began = "", 0.0, 0.0
         self._done, self._total, self._device = 0, 0, ""
@@ -113,6 +115,8 @@ class PickerTrainer(QWidget):
         self.form.labels.choose(layer)
         self._on_size()
         self.form.click_tool.setChecked(True)
+        # What a second layer costs is not felt in the moment in which the user turns from this button to the canvas.
+        self._work.soon(_MAKE_AFTER, lambda: self._make_room_for_picks(image))
 
     def _on_micrographs(self, layer: Image | None) -> None:
         self.form.pixel_size.setValue((pixel_size_of(layer) if layer is not None else None) or 0)
@@ -152,11 +156,7 @@ class PickerTrainer(QWidget):
         pixels = diameter / pixel_size if pixel_size else 0.0
         self.form.pixels.setText(f"= {pixels:.0f} px" if pixels else "= ? px")
         if pixels and self._labels is not None and "score" not in self._labels.features:
-            # napari gives a new size to what is selected, and trips over selected points that are gone.
-            self._labels.selected_data = set()
-            self._labels.current_size = pixels
-            if len(self._labels.data):
-                self._labels.size = pixels
+            _resize(self._labels, pixels)
 
     def _count(self, _event: Any = None) -> None:
         if self._labels is None:
@@ -185,11 +185,13 @@ class PickerTrainer(QWidget):
             return
         try:
             job, read = self._job()
-            self._make_room_for_picks(self.form.micrographs.layer, job)
         except Exception as error:
             self._report(error)
             return
+        self._make_room_for_picks(self.form.micrographs.layer)
         self._micrographs, self._parts = len(job.names), []
+        self._pixel_size = self.form.pixel_size.value()
+        self._width = job.training.particle_diameter / self._pixel_size
         self._began, self._device = time.monotonic(), ""
         self.form.curve.restart(job.training.steps)
         self.form.train.setText("Cancel")
@@ -259,8 +261,6 @@ class PickerTrainer(QWidget):
         finished = self._phase == "Picking" and self._done == self._total > 0
         took = _minutes(time.monotonic() - self._began)
         self._reset()
-        if self._picks is not None and not finished and not len(self._picks.data):
-            self._viewer.layers.remove(self._picks)
         if cancelled:
             kept = f"; {self._done} of {self._total} micrographs are picked" if self._parts else ""
             self._say(f"Cancelled after {took}{kept or '; what was there before is kept'}.")
@@ -298,28 +298,27 @@ class PickerTrainer(QWidget):
             words.append(f"about {_minutes(left)} left")
         self._say(" · ".join(words))
 
-    def _make_room_for_picks(self, image: Image, job: messages.Job) -> None:
+    def _make_room_for_picks(self, image: Image) -> None:
         """Have a layer for picks that lies on ``image``; neither the selection nor the view changes.
 
-        A new layer costs napari 0.2 s: half for its controls, half for its first painting. Made now and empty, and
-        painted a moment later, neither half is felt; made when picks arrive, the window would stick.
+        A new layer costs napari 0.2 s: half for its controls, half for its first painting, when vispy builds its
+        shaders. Made early and empty, and painted a moment later, it does not make the window stick while training.
         """
-        if self._picks is not None and self._picks_on is image:
+        layers = self._viewer.layers
+        if image not in layers or (self._picks is not None and self._picks_on is image):
             return
         import pandas as pd
 
         columns = pd.DataFrame({"score": [], "logit": [], "diameter": []}, dtype=float)
-        nothing = ParticleTable(job.names, np.empty((0, 3)), columns)
-        data = picks_layer(nothing, image, job.training.particle_diameter, job.pixel_size)
-        layer = Layer.create(*data)
+        nothing = ParticleTable(series_from_layer(image).names, np.empty((0, 3)), columns)
+        layer = Layer.create(*picks_layer(nothing, image))
         layer.visible = False
-        layers = self._viewer.layers
         selected, active = set(layers.selection), layers.selection.active
         layers.append(layer)
         layers.selection = selected
         layers.selection.active = active
         self._picks, self._picks_on = layer, image
-        QTimer.singleShot(_PAINT_AFTER, self._first_painting)
+        self._work.soon(_PAINT_AFTER, self._first_painting)
 
     def _first_painting(self) -> None:
         if self._picks is not None:
@@ -336,7 +335,9 @@ class PickerTrainer(QWidget):
             coordinates=np.concatenate([part.coordinates for part in self._parts]),
             features=pd.concat([part.features for part in self._parts], ignore_index=True),
         )
-        self._picks.metadata.update(table.metadata)
+        self._picks.metadata.update(table.metadata, pixel_size=self._pixel_size)
+        if len(self._parts) == 1:
+            _resize(self._picks, self._width)
         self.form.inspector.replace_picks(self._picks, table)
 
     def _report(self, error: Exception) -> None:
@@ -392,6 +393,15 @@ class PickerTrainer(QWidget):
         self._reset()
         self.form.click_tool.setChecked(False)
         self.form.follow(False)
+
+
+def _resize(layer: Points, pixels: float) -> None:
+    """Draw circles of this width, also for points to come."""
+    # napari gives a new size to what is selected, and trips over selected points that are gone.
+    layer.selected_data = set()
+    layer.current_size = pixels
+    if len(layer.data):
+        layer.size = pixels
 
 
 def _minutes(seconds: float) -> str:

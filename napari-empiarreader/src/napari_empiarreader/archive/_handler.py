@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 API_PATH = "/empiar/api"
 ARCHIVE_PATH = "/empiar/world_availability"
+EMDB_PATH = "/emdb/api"
 _CHUNK = 1 << 18
+_LONGEST_QUESTION = 1 << 20
+_SPAN = re.compile(r"(?:EMPIAR-)?(\d{1,9})(?:-(?:EMPIAR-)?(\d{1,9}))?")
 
 
 class ArchiveHandler(BaseHTTPRequestHandler):
@@ -56,9 +59,18 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         """Answer with a page, a file or a part of a file."""
         self._answer()
 
-    def _answer(self) -> None:
+    def do_POST(self) -> None:
+        """Answer a question about many entries at once."""
+        length = self.headers.get("Content-Length", "")
+        if not (length.isdecimal() and int(length) <= _LONGEST_QUESTION):
+            self.close_connection = True
+            self._send_text(413, "", "text/html")
+            return
+        self._answer(self.rfile.read(int(length)).decode("utf-8", "replace"))
+
+    def _answer(self, body: str = "") -> None:
         path = unquote(urlsplit(self.path).path)
-        self.archive.note_request(self.command, path, self.headers.get("Range"))
+        self.archive.note_request(self.command, path, self.headers.get("Range"), body)
         fault: Fault | None = None
         for taken in self.archive.faults.take(path):
             if isinstance(taken, Delay):
@@ -72,6 +84,10 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             self._send_text(fault.status, f"<html><body>{fault.status}</body></html>", "text/html")
         elif isinstance(fault, AnswerHtml):
             self._send_text(200, "<html><body><h1>Down for maintenance</h1></body></html>", "text/html")
+        elif self.command == "POST":
+            self._send_entries(path, body)
+        elif match := re.fullmatch(rf"{EMDB_PATH}/entry/(EMD-\d+)/?", path):
+            self._send_emdb(match[1])
         elif match := re.fullmatch(rf"{API_PATH}/entry/(?:EMPIAR-)?(\d+)/?", path):
             self._send_entry(int(match[1]))
         elif match := re.fullmatch(rf"{ARCHIVE_PATH}/(\d+)(/.*)?", path):
@@ -80,15 +96,45 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             self._send_not_found()
 
     def _send_entry(self, number: int) -> None:
-        folder = self.archive.entry_folder(number)
-        if folder is None:
+        entry = self._entry(number)
+        if entry is None:
             self._send_text(404, json.dumps({"detail": "Not found."}), "application/json")
+        else:
+            self._send_text(200, json.dumps(entry), "application/json")
+
+    def _entry(self, number: int) -> Any:
+        """What the service answers for an entry; None where there is no such entry."""
+        folder = self.archive.entry_folder(number)
+        entry = self.archive.metadata(number)
+        if entry is None and folder is not None:
+            stored = folder / "entry.json"
+            entry = json.loads(stored.read_text("utf-8")) if stored.is_file() else _described(number, folder)
+        if entry is None:
+            return None
+        # The file may hold the entry itself, or what the service answers.
+        return entry if f"EMPIAR-{number}" in entry else {f"EMPIAR-{number}": entry}
+
+    def _send_entries(self, path: str, question: str) -> None:
+        """Answer ``10050,10054,10060-10072`` with those of the entries that there are."""
+        spans = [_SPAN.fullmatch(part.strip()) for part in question.split(",")]
+        if not re.fullmatch(rf"{API_PATH}/entry/?", path) or not all(spans):
+            self._send_text(400, json.dumps({"detail": "Bad request."}), "application/json")
             return
-        stored = folder / "entry.json"
-        entry = json.loads(stored.read_text("utf-8")) if stored.is_file() else _described(number, folder)
-        if f"EMPIAR-{number}" not in entry:  # the file may hold the entry itself, or what the service answers
-            entry = {f"EMPIAR-{number}": entry}
-        self._send_text(200, json.dumps(entry), "application/json")
+        wanted = [range(int(span[1]), int(span[2] or span[1]) + 1) for span in spans if span]
+        entries: dict[str, Any] = {}
+        for number in self.archive.entry_numbers():
+            if any(number in span for span in wanted):
+                entries |= self._entry(number) or {}
+        if self.archive.brief_answers:
+            entries = {name: {k: v for k, v in entry.items() if k != "imagesets"} for name, entry in entries.items()}
+        self._send_text(200, json.dumps(entries), "application/json")
+
+    def _send_emdb(self, emdb_id: str) -> None:
+        entry = self.archive.emdb_entry(emdb_id)
+        if entry is None:
+            self._send_text(404, json.dumps({"message": "Not found"}), "application/json")
+        else:
+            self._send_text(200, json.dumps(entry), "application/json")
 
     def _send_stored(self, path: str, number: int, inside: str, fault: Fault | None) -> None:
         local = self.archive.local_path(number, inside)

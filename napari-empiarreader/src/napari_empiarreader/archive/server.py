@@ -6,15 +6,18 @@ to misbehave (see :mod:`napari_empiarreader.archive.faults`).
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from napari_empiarreader.archive._handler import API_PATH, ARCHIVE_PATH, ArchiveHandler
+from napari_empiarreader.archive._handler import API_PATH, ARCHIVE_PATH, EMDB_PATH, ArchiveHandler
 from napari_empiarreader.archive.client import Archive
 from napari_empiarreader.archive.faults import Fault, FaultPlan
 from napari_empiarreader.archive.settings import ArchiveSettings
@@ -24,11 +27,12 @@ __all__ = ["LoopbackArchive", "ServedRequest"]
 
 
 class ServedRequest(NamedTuple):
-    """One request as it came in: method, decoded path, and the Range header or None."""
+    """One request as it came in: method, decoded path, the Range header or None, and the body of a POST."""
 
     method: str
     path: str
     range: str | None
+    body: str = ""
 
 
 class LoopbackArchive:
@@ -42,6 +46,10 @@ class LoopbackArchive:
         Which of Apache's two listing pages to write, ``"table"`` or ``"pre"``.
     etags
         Send an ETag with each file, as Apache does by default; some front ends strip them.
+    emdb
+        What EMDB says about its entries: a folder of ``EMD-2824.json``, or a dictionary by id.
+    brief_answers
+        Leave out the image sets where many entries are asked for at once.
 
     Examples
     --------
@@ -55,13 +63,22 @@ class LoopbackArchive:
     """
 
     def __init__(
-        self, root: Path | str | None = None, *, layout: Literal["table", "pre"] = "table", etags: bool = True
+        self,
+        root: Path | str | None = None,
+        *,
+        layout: Literal["table", "pre"] = "table",
+        etags: bool = True,
+        emdb: Path | str | Mapping[str, Any] | None = None,
+        brief_answers: bool = False,
     ) -> None:
         self.root = None if root is None else Path(root)
         self.layout = layout
         self.etags = etags
         self.faults = FaultPlan()
+        self.emdb = Path(emdb) if isinstance(emdb, str) else emdb
+        self.brief_answers = brief_answers
         self._added: dict[int, Path] = {}
+        self._metadata: dict[int, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._requests: list[ServedRequest] = []
         self._bytes_sent = 0
@@ -97,7 +114,7 @@ class LoopbackArchive:
         if self._server is None:
             raise RuntimeError("the archive is not being served; use it in a with statement")
         host = f"http://127.0.0.1:{self._server.server_address[1]}"
-        return ArchiveSettings(api_url=host + API_PATH, archive_url=host + ARCHIVE_PATH)
+        return ArchiveSettings(api_url=host + API_PATH, archive_url=host + ARCHIVE_PATH, emdb_url=host + EMDB_PATH)
 
     @property
     def archive(self) -> Archive:
@@ -116,6 +133,34 @@ class LoopbackArchive:
         if not path.is_dir():
             raise NothingFoundError(f"{path}: no such folder, nothing to serve as EMPIAR-{number}")
         self._added[number] = path.absolute()
+
+    def add_metadata(self, number: int, facts: dict[str, Any]) -> None:
+        """Let the metadata service say ``facts`` about entry ``number``, whether or not it has files."""
+        with self._lock:
+            self._metadata[number] = facts
+
+    def remove_metadata(self, number: int) -> None:
+        """Let the metadata service forget what :meth:`add_metadata` told it."""
+        with self._lock:
+            del self._metadata[number]
+
+    def metadata(self, number: int) -> dict[str, Any] | None:
+        """What :meth:`add_metadata` was told about an entry, or None."""
+        return self._metadata.get(number)
+
+    def entry_numbers(self) -> list[int]:
+        """Numbers of all entries, in order."""
+        folders = [] if self.root is None else [path.name for path in self.root.iterdir() if path.is_dir()]
+        with self._lock:
+            found = {*self._added, *self._metadata}
+        return sorted(found | {int(name) for name in folders if re.fullmatch(r"[0-9]{1,9}", name)})
+
+    def emdb_entry(self, emdb_id: str) -> Any:
+        """What EMDB says about its entry, or None."""
+        if self.emdb is None or not isinstance(self.emdb, Path):
+            return (self.emdb or {}).get(emdb_id)
+        stored = self.emdb / f"{emdb_id}.json"
+        return json.loads(stored.read_text("utf-8")) if stored.is_file() else None
 
     def entry_folder(self, number: int) -> Path | None:
         """Folder behind entry ``number``, or None."""
@@ -165,10 +210,10 @@ class LoopbackArchive:
             self._requests.clear()
             self._bytes_sent = 0
 
-    def note_request(self, method: str, path: str, range_header: str | None) -> None:
+    def note_request(self, method: str, path: str, range_header: str | None, body: str = "") -> None:
         """Count one request (called by the handler)."""
         with self._lock:
-            self._requests.append(ServedRequest(method, path, range_header))
+            self._requests.append(ServedRequest(method, path, range_header, body))
 
     def note_bytes(self, count: int) -> None:
         """Count body bytes (called by the handler)."""

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from napari_empiarreader.errors import ArchiveError
 
-__all__ = ["API_URL_VARIABLE", "ARCHIVE_URL_VARIABLE", "ArchiveSettings", "is_loopback"]
+__all__ = ["API_URL_VARIABLE", "ARCHIVE_URL_VARIABLE", "EMDB_URL_VARIABLE", "ArchiveSettings", "is_loopback"]
 
 API_URL_VARIABLE = "EMPIAR_API_URL"
 ARCHIVE_URL_VARIABLE = "EMPIAR_ARCHIVE_URL"
+EMDB_URL_VARIABLE = "EMDB_API_URL"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ArchiveSettings:
         Address of the metadata service, without ``/entry/...``.
     archive_url
         Address of the folder that holds one folder per entry number. Plain http is used only where this says so.
+    emdb_url
+        Address of EMDB's metadata service, without ``/entry/...``; it knows the microscopes.
     timeout
         Longest silence in seconds before a request is given up and repeated. The archive hangs on about 3 % of its
         requests and answers nearly all others within 2 s, so a short time-out with repeats beats a long one.
@@ -43,13 +46,14 @@ class ArchiveSettings:
 
     api_url: str = "https://www.ebi.ac.uk/empiar/api"
     archive_url: str = "https://ftp.ebi.ac.uk/empiar/world_availability"
+    emdb_url: str = "https://www.ebi.ac.uk/emdb/api"
     timeout: float = 12.0
     retries: int = 5
     backoff: float = 0.25
     connections: int = 8
 
     def __post_init__(self) -> None:
-        for field in ("api_url", "archive_url"):
+        for field in ("api_url", "archive_url", "emdb_url"):
             url = getattr(self, field).strip().rstrip("/")
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
@@ -62,11 +66,12 @@ class ArchiveSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ArchiveSettings:
-        """Settings with the addresses of ``EMPIAR_API_URL`` and ``EMPIAR_ARCHIVE_URL``, where these are set."""
+        """Settings with the addresses of ``EMPIAR_API_URL``, ``EMPIAR_ARCHIVE_URL``, ``EMDB_API_URL``, where set."""
         environment = os.environ if environment is None else environment
         return cls(
             api_url=environment.get(API_URL_VARIABLE) or cls.api_url,
             archive_url=environment.get(ARCHIVE_URL_VARIABLE) or cls.archive_url,
+            emdb_url=environment.get(EMDB_URL_VARIABLE) or cls.emdb_url,
         )
 
 

@@ -13,7 +13,7 @@ from napari_empiarreader.errors import ArchiveError, EntryNotFoundError, ServerU
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["USER_AGENT", "get_json", "get_text"]
+__all__ = ["USER_AGENT", "get_json", "get_text", "post_json"]
 
 USER_AGENT = "napari-empiarreader"
 _WORTH_REPEATING = (429, 500, 502, 503, 504)
@@ -48,10 +48,18 @@ def get_text(url: str, settings: ArchiveSettings, what: str) -> str:
 
 def get_json(url: str, settings: ArchiveSettings, what: str) -> Any:
     """JSON behind an address; errors as in :func:`get_text`, and :class:`ArchiveError` for anything but JSON."""
-    response = _get(url, settings, what)
+    return _json(_get(url, settings, what), url, what)
+
+
+def post_json(url: str, body: str, settings: ArchiveSettings, what: str) -> Any:
+    """JSON in answer to a question too long for an address; it changes nothing there, and is repeated like a GET."""
+    return _json(_get(url, settings, what, body), url, what)
+
+
+def _json(response: requests.Response, url: str, what: str) -> Any:
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = response.headers.get("Content-Type", "something unnamed")
         raise ArchiveError(
             f"{what}: {url} answered with {kind} instead of JSON; the service may be down for maintenance, "
@@ -59,7 +67,7 @@ def get_json(url: str, settings: ArchiveSettings, what: str) -> Any:
         ) from error
 
 
-def _get(url: str, settings: ArchiveSettings, what: str) -> requests.Response:
+def _get(url: str, settings: ArchiveSettings, what: str, body: str | None = None) -> requests.Response:
     import requests
 
     # The adapter repeats requests that get no answer; a body that breaks off later is repeated here.
@@ -67,7 +75,11 @@ def _get(url: str, settings: ArchiveSettings, what: str) -> requests.Response:
         if attempt:
             time.sleep(settings.backoff * 2 ** (attempt - 1))
         try:
-            response = _session(settings).get(url, timeout=settings.timeout)
+            if body is None:
+                response = _session(settings).get(url, timeout=settings.timeout)
+            else:
+                plain = {"Content-Type": "text/plain; charset=utf-8"}
+                response = _session(settings).post(url, body.encode(), timeout=settings.timeout, headers=plain)
             break
         except requests.exceptions.ChunkedEncodingError as error:
             last: Exception = error
@@ -110,7 +122,7 @@ def _new_session(settings: ArchiveSettings) -> requests.Session:
         connect=min(settings.retries, 2),  # nobody at an address is seldom cured by patience
         backoff_factor=settings.backoff,
         status_forcelist=_WORTH_REPEATING,
-        allowed_methods=("GET",),
+        allowed_methods=("GET", "POST"),  # our only POST is a question
         raise_on_status=False,
         respect_retry_after_header=False,  # a front end that says "in an hour" must not freeze the caller for one
     )

@@ -1,0 +1,261 @@
+"""HTTP as every part of the archive uses it: one pool of connections, few requests at a time, careful redirects.
+
+Retries live with the callers, who know what has arrived already; this module holds what they share: one exchange, the
+pause before the next, and which failures are worth one.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from napari_empiarreader.archive.settings import ArchiveSettings, is_loopback
+from napari_empiarreader.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+__all__ = ["USER_AGENT", "WORTH_REPEATING", "broken_off", "http_time", "nobody_there", "pause", "retry_after", "sent"]
+
+USER_AGENT = "napari-empiarreader"
+WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses that say "not now" rather than "no"."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_SMALL = 1 << 16
+"""Bodies up to this size are read to the end, so that their connection can be used again."""
+
+
+@contextmanager
+def sent(
+    url: str,
+    settings: ArchiveSettings,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    data: bytes | str | None = None,
+) -> Iterator[requests.Response]:
+    """The answer to one request, its body not yet read; redirects are followed, nothing is repeated.
+
+    At most ``settings.connections`` answers of a host are open at a time in a process; others wait for their turn. A
+    thread that holds an answer already does not wait, because it might wait for itself.
+
+    Raises
+    ------
+    ArchiveError
+        A redirect leads from https to http, to something that is no web address, or round and round.
+    requests.RequestException
+        No answer; see :func:`broken_off`.
+    """
+    with _turn(url, settings):
+        answer = _followed(url, settings, method, dict(headers or {}), data)
+        try:
+            yield answer
+        finally:
+            _hang_up(answer)
+
+
+def broken_off() -> tuple[type[Exception], ...]:
+    """What is raised where an answer breaks off or never comes; our own errors are OSErrors, so catch those first."""
+    import requests
+    import urllib3
+
+    return requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError
+
+
+def nobody_there(error: Exception) -> bool:
+    """Whether no connection could be made at all: the name is unknown, or nobody listens."""
+    import urllib3
+
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError)
+
+
+def pause(settings: ArchiveSettings, failures: int, asked: float | None = None) -> None:
+    """Wait before a request is repeated.
+
+    Parameters
+    ----------
+    failures
+        How many requests have failed in a row; the pause doubles with each, up to the time-out.
+    asked
+        Seconds that the server asked for (Retry-After). Believed up to the time-out: a front end that says "in an
+        hour" must not freeze the caller for one.
+    """
+    doubled = min(settings.backoff * 2 ** min(failures - 1, 16), settings.timeout)
+    # Half of it by chance, or else all who failed together come back together.
+    time.sleep(max(doubled * random.uniform(0.5, 1.0), min(asked or 0.0, settings.timeout)))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, given as a number or as a date."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    then = http_time(text)
+    return None if then is None else max(0.0, then - time.time())
+
+
+def http_time(text: str | None) -> float | None:
+    """Seconds since 1970 out of a date header; None where there is none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _followed(
+    url: str, settings: ArchiveSettings, method: str, headers: dict[str, str], data: bytes | str | None
+) -> requests.Response:
+    # A compressed answer would be counted in other bytes than the file's.
+    headers = {"Accept-Encoding": "identity", **headers}
+    asked = url
+    for _ in range(_MOST_REDIRECTS + 1):
+        answer = _session(settings).request(
+            method,
+            url,
+            headers=headers,
+            data=data,
+            timeout=settings.timeout,
+            proxies=_proxies(_host(url)),
+            stream=True,
+            allow_redirects=False,
+        )
+        target = answer.headers.get("Location")
+        if answer.status_code not in _REDIRECTS or not target:
+            return answer
+        _hang_up(answer)
+        # requests reads headers as latin-1, servers write paths as UTF-8 or percent-encoded.
+        url = urljoin(url, target.encode("latin-1", "replace").decode("utf-8", "replace"))
+        _refuse_detour(asked, url)
+    raise ArchiveError(f"{asked}: the server redirects again and again, at last to {url}")
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _refuse_detour(asked: str, url: str) -> None:
+    was, now = urlsplit(asked).scheme, urlsplit(url).scheme
+    if now not in ("http", "https") or not urlsplit(url).hostname:
+        raise ArchiveError(f"{asked}: the server redirects to {url}, which is no web address; it is not followed")
+    if was == "https" and now == "http":
+        raise ArchiveError(f"{asked}: the server redirects to {url}, which is not encrypted; it is not followed")
+
+
+def _hang_up(answer: requests.Response) -> None:
+    """Give the connection back where nothing is left to come, else close it."""
+    length = answer.headers.get("Content-Length", "")
+    if answer.request.method == "HEAD":
+        answer.raw.release_conn()
+    elif answer.status_code >= 300 and length.isdigit() and int(length) <= _SMALL:
+        with suppress(*broken_off()):  # what it says is not wanted anyway
+            answer.raw.drain_conn()
+    answer.close()
+
+
+# ---- connections ---------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def _session_for(settings: ArchiveSettings) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.headers["User-Agent"] = USER_AGENT
+    session.cookies.set_policy(_no_cookies())  # the session is shared by all threads
+    session.trust_env = False  # or else each request would read ~/.netrc and could send what it finds there
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=0, pool_maxsize=settings.connections))
+    return session
+
+
+@lru_cache(maxsize=64)
+def _proxies(host: str) -> dict[str, str]:
+    """The environment's proxies for a host (``https://host:port``); none for this machine, which no proxy reaches."""
+    from requests.utils import get_environ_proxies
+
+    return {} if is_loopback(host) else dict(get_environ_proxies(host))
+
+
+def _session(settings: ArchiveSettings) -> requests.Session:
+    with _making:  # lru_cache alone would let two threads make two pools
+        return _session_for(settings)
+
+
+def _no_cookies() -> DefaultCookiePolicy:
+    from http.cookiejar import DefaultCookiePolicy
+
+    return DefaultCookiePolicy(allowed_domains=[])
+
+
+# ---- turns ---------------------------------------------------------------------------------------------------
+
+
+class _Turns:
+    """Who may ask a host now."""
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._lock = threading.Lock()
+        self._held: dict[int, int] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        # Remembered by number: a generator that holds an answer may be finished by another thread.
+        thread = threading.get_ident()
+        with self._lock:
+            again = self._held.get(thread, 0) > 0
+        if not again:
+            self._free.acquire()
+        self._count(thread, 1)
+        try:
+            yield
+        finally:
+            self._count(thread, -1)
+            if not again:
+                self._free.release()
+
+    def _count(self, thread: int, change: int) -> None:
+        with self._lock:
+            self._held[thread] = self._held.get(thread, 0) + change
+            if not self._held[thread]:
+                del self._held[thread]
+
+
+_making = threading.Lock()
+_turns: dict[tuple[str, int], _Turns] = {}
+
+
+def _turn(url: str, settings: ArchiveSettings) -> AbstractContextManager[None]:
+    key = urlsplit(url).netloc, settings.connections
+    with _making:
+        turns = _turns.setdefault(key, _Turns(settings.connections))
+    return turns.one()
+
+
+def _start_anew() -> None:
+    """In a forked process: the connections are the parent's, and its threads took their locks with them."""
+    global _making
+    _making = threading.Lock()
+    _turns.clear()
+    _session_for.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

@@ -122,7 +122,7 @@ def test_counts_are_right_under_threads_and_start_anew(server):
         list(pool.map(lambda _: get(server, "/99001/data/a.mrc", Range="bytes=0-9"), range(40)))
     assert len(server.requests) == 40
     assert server.bytes_sent == 400
-    assert set(server.requests) == {("GET", "/empiar/world_availability/99001/data/a.mrc", "bytes=0-9")}
+    assert {r[:3] for r in server.requests} == {("GET", "/empiar/world_availability/99001/data/a.mrc", "bytes=0-9")}
     server.reset_counts()
     assert (server.requests, server.bytes_sent) == ([], 0)
 

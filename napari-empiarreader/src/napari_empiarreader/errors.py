@@ -10,6 +10,7 @@ __all__ = [
     "FormatError",
     "MixedSizesError",
     "NothingFoundError",
+    "OfflineError",
     "PixelSizeError",
     "RangesNotSupportedError",
     "ServerUnreachableError",
@@ -64,6 +65,10 @@ class EntryNotFoundError(ArchiveError, LookupError):
 
 class ServerUnreachableError(ArchiveError, ConnectionError):
     """No usable answer within the time-out, after all retries."""
+
+
+class OfflineError(ArchiveError):
+    """Only the cache may answer, and it does not hold what was asked for."""
 
 
 class RangesNotSupportedError(ArchiveError):

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from napari_empiarreader.archive.emdb import MicroscopeFacts, microscope_facts
 from napari_empiarreader.archive.entry import Entry, parse_entry
+from napari_empiarreader.archive.entry_xml import parse_entry_xml
 from napari_empiarreader.archive.listing import Item, parse_listing
 from napari_empiarreader.archive.remote import RemoteFile
 from napari_empiarreader.archive.settings import ArchiveSettings
 from napari_empiarreader.archive.uri import parse_number
-from napari_empiarreader.archive.web import get_json, get_text
+from napari_empiarreader.archive.web import get_bytes, get_json, get_text
 from napari_empiarreader.errors import ArchiveError, EntryNotFoundError
 
 __all__ = ["Archive"]
@@ -65,6 +67,30 @@ class Archive:
                 f"EMPIAR-{number}: the archive has no such entry; check the number at {self.settings.api_url}"
             ) from error
         return parse_entry(answer, number)
+
+    def entry_from_xml(self, entry: int | str) -> Entry:
+        """Metadata of an entry out of the XML file beside its data: also there where the metadata service is not.
+
+        Raises
+        ------
+        EntryNotFoundError
+            There is no such file.
+        ServerUnreachableError, ArchiveError
+            No answer, or none that can be used.
+        """
+        number = parse_number(entry)
+        url = f"{self.settings.archive_url}/{number}/{number}.xml"
+        return parse_entry_xml(get_bytes(url, self.settings, f"EMPIAR-{number}"), number)
+
+    def microscope(self, entry: Entry) -> MicroscopeFacts | None:
+        """What EMDB knows of the microscope behind an entry: of the first map linked to it; None where none is.
+
+        Raises
+        ------
+        ServerUnreachableError, ArchiveError
+            No answer from EMDB, or none that can be used.
+        """
+        return microscope_facts(entry.cross_references, self.settings)
 
     def list(self, number: int, folder: str = "") -> Items:
         """Files and folders in a folder of an entry: folders first, each kind sorted by name.

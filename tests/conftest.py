@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from napari import Viewer
     from qtpy.QtCore import QPoint
     from qtpy.QtWidgets import QWidget
+
+_CACHES = tempfile.TemporaryDirectory(prefix="empiar-cache-", ignore_cleanup_errors=True)
 
 # A deadline per example says more about the other users of the machine than about our code.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -122,6 +125,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.split("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test an archive cache of its own, never the user's; the folder is made only if something is stored."""
+    monkeypatch.setenv("EMPIAR_CACHE", str(Path(_CACHES.name) / uuid.uuid4().hex))
+    for variable in ("EMPIAR_CACHE_BYTES", "EMPIAR_OFFLINE", "EMPIAR_CONNECTIONS"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 # ---- hands for the window ------------------------------------------------------------------------------------

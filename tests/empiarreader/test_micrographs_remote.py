@@ -54,7 +54,7 @@ def test_showing_a_micrograph_moves_its_file_once_and_showing_it_again_moves_not
     server.reset_counts()
     assert (lazy[17].compute() == 17).all()
     assert (open_micrographs("empiar://99001/data/m017.mrc", archive=server.archive).read(0) == 17).all()
-    assert server.bytes_sent == 1024  # the header of the second opening
+    assert server.bytes_sent == 0  # the header of the second opening comes out of the frame on this disk
 
 
 def test_a_view_and_a_picker_that_ask_at_once_move_the_file_once(server):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 __all__ = [
     "ArchiveError",
+    "CatalogueError",
     "CoordinatesError",
     "EntryNotFoundError",
     "FileExistsAlreadyError",
+    "FileChangedError",
     "FormatError",
     "MixedSizesError",
     "NothingFoundError",
@@ -67,9 +69,17 @@ class ServerUnreachableError(ArchiveError, ConnectionError):
     """No usable answer within the time-out, after all retries."""
 
 
+class FileChangedError(ArchiveError):
+    """A file of the archive is no longer the one that was opened."""
+
+
 class OfflineError(ArchiveError):
     """Only the cache may answer, and it does not hold what was asked for."""
 
 
 class RangesNotSupportedError(ArchiveError):
     """The server ignores byte ranges, so nothing can be read lazily from it."""
+
+
+class CatalogueError(UserError, OSError):
+    """The index of all entries is missing, damaged, busy or not ours."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import quote
 
+from napari_empiarreader.archive.bulk import sizes_of
+from napari_empiarreader.archive.cache import cache_for
 from napari_empiarreader.archive.emdb import MicroscopeFacts, microscope_facts
 from napari_empiarreader.archive.entry import Entry, parse_entry
 from napari_empiarreader.archive.entry_xml import parse_entry_xml
@@ -15,14 +20,15 @@ from napari_empiarreader.archive.listing import Item, parse_listing
 from napari_empiarreader.archive.remote import RemoteFile
 from napari_empiarreader.archive.settings import ArchiveSettings
 from napari_empiarreader.archive.uri import parse_number
-from napari_empiarreader.archive.web import get_bytes, get_json, get_text
-from napari_empiarreader.errors import ArchiveError, EntryNotFoundError
+from napari_empiarreader.archive.web import get_bytes, read_json
+from napari_empiarreader.errors import ArchiveError, EntryNotFoundError, UserError
 
 __all__ = ["Archive"]
 
 DEEPEST = 12
 """Folders below which :meth:`Archive.walk` goes no further; deeper trees than any entry's are loops."""
 
+Parsed = TypeVar("Parsed")
 Items = list[Item]  # Archive.list hides the built-in inside the class
 
 
@@ -48,8 +54,10 @@ class Archive:
         if self.settings is None:
             object.__setattr__(self, "settings", ArchiveSettings.from_environment())
 
-    def entry(self, entry: int | str) -> Entry:
+    def entry(self, entry: int | str, *, refresh: bool = False) -> Entry:
         """Metadata of an entry, given as 10017, ``"10017"`` or ``"EMPIAR-10017"``.
+
+        An answer is kept in the cache for ``settings.listing_age``; ``refresh`` asks anew.
 
         Raises
         ------
@@ -60,15 +68,15 @@ class Archive:
         """
         number = parse_number(entry)
         url = f"{self.settings.api_url}/entry/{number}/"
+        what = f"EMPIAR-{number}"
         try:
-            answer = get_json(url, self.settings, f"EMPIAR-{number}")
+            return self._kept(url, what, lambda page: parse_entry(read_json(page, url, what), number), refresh)
         except EntryNotFoundError as error:
             raise EntryNotFoundError(
                 f"EMPIAR-{number}: the archive has no such entry; check the number at {self.settings.api_url}"
             ) from error
-        return parse_entry(answer, number)
 
-    def entry_from_xml(self, entry: int | str) -> Entry:
+    def entry_from_xml(self, entry: int | str, *, refresh: bool = False) -> Entry:
         """Metadata of an entry out of the XML file beside its data: also there where the metadata service is not.
 
         Raises
@@ -80,7 +88,7 @@ class Archive:
         """
         number = parse_number(entry)
         url = f"{self.settings.archive_url}/{number}/{number}.xml"
-        return parse_entry_xml(get_bytes(url, self.settings, f"EMPIAR-{number}"), number)
+        return self._kept(url, f"EMPIAR-{number}", lambda page: parse_entry_xml(page, number), refresh)
 
     def microscope(self, entry: Entry) -> MicroscopeFacts | None:
         """What EMDB knows of the microscope behind an entry: of the first map linked to it; None where none is.
@@ -92,8 +100,10 @@ class Archive:
         """
         return microscope_facts(entry.cross_references, self.settings)
 
-    def list(self, number: int, folder: str = "") -> Items:
+    def list(self, number: int, folder: str = "", *, refresh: bool = False) -> Items:
         """Files and folders in a folder of an entry: folders first, each kind sorted by name.
+
+        A listing is kept in the cache for ``settings.listing_age``; ``refresh`` asks anew.
 
         Raises
         ------
@@ -104,9 +114,10 @@ class Archive:
         """
         folder = folder.strip("/")
         url = f"{self.settings.archive_url}/{number}/" + (quote(folder) + "/" if folder else "")
-        return parse_listing(get_text(url, self.settings, f"empiar://{number}/{folder}"), folder)
+        what = f"empiar://{number}/{folder}"
+        return self._kept(url, what, lambda page: parse_listing(page.decode("utf-8", "replace"), folder), refresh)
 
-    def walk(self, number: int, folder: str = "", *, depth: int = DEEPEST) -> Iterator[Item]:
+    def walk(self, number: int, folder: str = "", *, depth: int = DEEPEST, refresh: bool = False) -> Iterator[Item]:
         """Every item below a folder, a folder before what it holds; ``depth`` 1 stays in the folder itself.
 
         Raises
@@ -114,14 +125,14 @@ class Archive:
         ArchiveError
             Folders go on below ``depth``: nothing is left out in silence.
         """
-        for item in self.list(number, folder):
+        for item in self.list(number, folder, refresh=refresh):
             yield item
             if item.is_folder:
                 if depth <= 1:
                     raise ArchiveError(
                         f"empiar://{number}/{item.path}: folders go deeper than allowed; choose a subfolder"
                     )
-                yield from self.walk(number, item.path, depth=depth - 1)
+                yield from self.walk(number, item.path, depth=depth - 1, refresh=refresh)
 
     def glob(self, number: int, pattern: str) -> Iterator[Item]:
         """Files and folders that fit a pattern; ``*``, ``?`` and ``[]`` stay within a name, ``**`` crosses folders.
@@ -142,9 +153,39 @@ class Archive:
         else:
             yield from self._match(number, folder, rest)
 
-    def file(self, number: int, path: str) -> RemoteFile:
-        """A file of an entry, to be read in pieces; nothing is asked of the archive yet."""
-        return RemoteFile(self.settings, number, path)
+    def file(self, number: int, path: str, size_hint_bytes: int | None = None) -> RemoteFile:
+        """A file of an entry, to be read in pieces; nothing is asked of the archive yet.
+
+        Parameters
+        ----------
+        size_hint_bytes
+            The rounded length that a listing gave, :attr:`Item.size_hint_bytes`.
+        """
+        return RemoteFile(self.settings, number, path, size_hint_bytes=size_hint_bytes)
+
+    def head_sizes(
+        self, number: int, items: Iterable[Item], *, connections: int | None = None
+    ) -> Sequence[int | UserError]:
+        """Exact lengths in bytes of listed files, in their order: one request without a body each, several at a time.
+
+        Where a file has none to give, its error stands in its place. Folders are an error of the caller.
+        """
+        files = [self.file(number, item.path, item.size_hint_bytes) for item in _files_only(items)]
+        return [*sizes_of(files, connections=connections)]
+
+    def _kept(self, url: str, what: str, parse: Callable[[bytes], Parsed], refresh: bool) -> Parsed:
+        """A page out of the cache, or of the archive; only one that could be parsed is kept."""
+        cache = cache_for(self.settings)
+        if cache is not None and not refresh:
+            page = cache.page(url, math.inf if self.settings.offline else self.settings.listing_age)
+            if page is not None:
+                with suppress(ArchiveError):  # else it was stored by a version that read more, or less
+                    return parse(page)
+        page = get_bytes(url, self.settings, what)
+        parsed = parse(page)
+        if cache is not None:
+            cache.put_page(url, page)
+        return parsed
 
     def _match(self, number: int, folder: str, parts: Sequence[str]) -> Iterator[Item]:
         found = [item for item in self.list(number, folder) if _fits([item.name], parts[:1])]
@@ -155,6 +196,13 @@ class Archive:
                 yield item
             elif item.is_folder:
                 yield from self._match(number, item.path, parts[1:])
+
+
+def _files_only(items: Iterable[Item]) -> Iterator[Item]:
+    for item in items:
+        if item.is_folder:
+            raise ValueError(f"{item.path} is a folder and has no length")
+        yield item
 
 
 def _has_wildcards(part: str) -> bool:

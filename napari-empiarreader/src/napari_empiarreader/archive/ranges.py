@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_empiarreader.archive.cache import Validators
 from napari_empiarreader.archive.settings import ArchiveSettings
 from napari_empiarreader.archive.transport import (
     WORTH_REPEATING,
@@ -23,6 +24,7 @@ from napari_empiarreader.archive.transport import (
 from napari_empiarreader.errors import (
     ArchiveError,
     EntryNotFoundError,
+    FileChangedError,
     RangesNotSupportedError,
     ServerUnreachableError,
     TruncatedFileError,
@@ -73,6 +75,8 @@ class RangeReader:
         Of the first answer; ``modified`` in seconds since 1970.
     seen
         The server's time at the first answer, in seconds since 1970: a file modified later has changed under way.
+    adopted
+        Whether all this comes from the cache rather than from an answer.
     """
 
     settings: ArchiveSettings
@@ -82,6 +86,18 @@ class RangeReader:
     etag: str | None = None
     modified: float | None = None
     seen: float | None = None
+    adopted: bool = False
+
+    def adopt(self, about: Validators) -> None:
+        """Believe what was heard of the file at another time."""
+        self.size, self.etag, self.modified, self.seen = about.size, about.etag, about.modified, about.seen
+        self.adopted = True
+
+    def validators(self) -> Validators:
+        """What the file's first answer told."""
+        if self.size is None:
+            raise ValueError(f"{self.uri}: nothing has been asked yet")
+        return Validators(self.size, self.etag, self.modified, self.seen)
 
     def pieces(
         self, start: int, stop: int | None, *, at_most: bool = False, may_skip: bool = False
@@ -251,7 +267,9 @@ class RangeReader:
 
     def _changed(self, how: str) -> _FailureError:
         return _FailureError(
-            ArchiveError(f"{self.uri}: the file has changed on the server since it was opened {how}; open it again"),
+            FileChangedError(
+                f"{self.uri}: the file has changed on the server since it was opened {how}; open it again"
+            ),
             patience=_FEW,
         )
 

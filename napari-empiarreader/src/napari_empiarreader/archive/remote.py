@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from napari_empiarreader.archive.cache import RangeCache, Validators, cache_for
 from napari_empiarreader.archive.ranges import RangeReader
-from napari_empiarreader.archive.settings import ArchiveSettings
-from napari_empiarreader.errors import ArchiveError, UserError
+from napari_empiarreader.archive.settings import GO_ONLINE, ArchiveSettings
+from napari_empiarreader.errors import ArchiveError, FileChangedError, OfflineError, UserError
 from napari_empiarreader.files import replaced_when_complete
 from napari_empiarreader.progress import Progress, silent
 
@@ -46,6 +48,8 @@ class RemoteFile:
         self.path = path.strip("/")
         self.size_hint_bytes = size_hint_bytes
         self._reader = RangeReader(settings, self.url, self.uri)
+        self._used_cache = False
+        self._asked_cache = False
 
     def __repr__(self) -> str:
         return f"RemoteFile({self.uri})"
@@ -90,11 +94,12 @@ class RemoteFile:
         """
         if not 0 <= start <= stop:
             raise ValueError(f"{self.uri}: bytes {start} to {stop} are no range")
-        if self._reader.size is not None and at_most:
-            stop = min(stop, self._reader.size)
-        if start >= stop:
-            return b""
-        return b"".join(self._reader.pieces(start, stop, at_most=at_most))
+        try:
+            return self._read(start, stop, at_most)
+        except FileChangedError:
+            if not self._forget():
+                raise
+            return self._read(start, stop, at_most)
 
     def stream(self, start: int = 0, stop: int | None = None, block: int = _BLOCK) -> Iterator[bytes]:
         """Bytes ``start`` to ``stop`` (exclusive; None: to the end) in blocks, by one request where nothing fails.
@@ -116,12 +121,20 @@ class RemoteFile:
         """
         if start < 0 or (stop is not None and stop < start) or block < 1:
             raise ValueError(f"{self.uri}: bytes {start} to {stop} in blocks of {block} are no range")
+        self._refuse_offline("streams are")
         return self._blocks(start, stop, block) if start != stop else iter(())
 
     def size(self) -> int:
         """Length of the file in bytes; one request if nothing was read before, else none."""
+        cache = self._cache()
         known = self._reader.size
-        return self._reader.ask_size() if known is None else known
+        if known is None:
+            self._refuse_offline("its size is")
+            known = self._reader.ask_size()
+            if cache is not None:
+                cache.learn(self.url, self._validators())
+        self._used_cache = True
+        return known
 
     def download(self, target: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent) -> Path:
         """Copy the whole file to ``target``, which appears only when every byte has arrived.
@@ -142,6 +155,7 @@ class RemoteFile:
         TruncatedFileError
             Fewer bytes arrived than the file has.
         """
+        self._refuse_offline("whole files are")
         try:
             with (
                 replaced_when_complete(target, overwrite=overwrite) as temporary,
@@ -160,6 +174,67 @@ class RemoteFile:
         except OSError as error:
             raise ArchiveError(f"{target}: cannot be written ({error.strerror}); nothing was kept") from error
         return Path(target)
+
+    # ---- cache and network -----------------------------------------------------------------------------------
+
+    def _read(self, start: int, stop: int, at_most: bool) -> bytes:
+        cache = self._cache()
+        if self._reader.size is not None and at_most:
+            stop = min(stop, self._reader.size)
+        if start >= stop:
+            return b""
+        if cache is None:
+            return self._fetch(start, stop, at_most)
+        return cache.once((self.url, start, stop, at_most), lambda: self._through(cache, start, stop, at_most))
+
+    def _through(self, cache: RangeCache, start: int, stop: int, at_most: bool) -> bytes:
+        size = self._reader.size
+        if size is not None and stop <= size:
+            kept = cache.get(self.url, start, stop, size)
+            if kept is not None:
+                self._used_cache = True
+                return kept
+        data = self._fetch(start, stop, at_most)
+        if data:
+            cache.put(self.url, start, data, self._validators())
+        return data
+
+    def _fetch(self, start: int, stop: int, at_most: bool) -> bytes:
+        self._refuse_offline(f"bytes {start:,} to {stop:,} are")
+        return b"".join(self._reader.pieces(start, stop, at_most=at_most))
+
+    def _cache(self) -> RangeCache | None:
+        """The cache, after learning once what it knows about this file, or what the server says if that is old."""
+        cache = cache_for(self.settings)
+        if cache is None or self._asked_cache or self._reader.size is not None:
+            return cache
+        known = cache.known(self.url)
+        if known is not None:
+            about, checked = known
+            if not self.settings.offline and not 0 <= time.time() - checked <= self.settings.file_age:
+                self._reader.ask_size()
+                cache.learn(self.url, self._validators())
+            else:
+                self._reader.adopt(about)
+        self._asked_cache = True
+        return cache
+
+    def _forget(self) -> bool:
+        """Drop what is known of a file that has changed; whether that may be done without a word to the caller."""
+        cache = cache_for(self.settings)
+        if cache is not None:
+            cache.forget(self.url)
+        if not self._reader.adopted or self._used_cache:
+            return False
+        self._reader = RangeReader(self.settings, self.url, self.uri)
+        return True
+
+    def _validators(self) -> Validators:
+        return self._reader.validators()
+
+    def _refuse_offline(self, what: str) -> None:
+        if self.settings.offline:
+            raise OfflineError(f"{self.uri}: {what} not in the cache, and the archive is not asked; {GO_ONLINE}")
 
     def _blocks(self, start: int, stop: int | None, block: int) -> Generator[bytes]:
         gathered = bytearray()

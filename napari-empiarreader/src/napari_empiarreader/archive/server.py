@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
+import tempfile
 import threading
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -83,6 +86,7 @@ class LoopbackArchive:
         self._requests: list[ServedRequest] = []
         self._bytes_sent = 0
         self._server: _Server | None = None
+        self._cache = Path(tempfile.gettempdir()) / f"loopback-archive-{uuid.uuid4().hex}"
 
     def __enter__(self) -> LoopbackArchive:
         self.start()
@@ -107,14 +111,24 @@ class LoopbackArchive:
             server.shutdown()
             server.hang_up()
             server.server_close()
+            shutil.rmtree(self._cache, ignore_errors=True)
 
     @property
     def settings(self) -> ArchiveSettings:
-        """Settings that point a client at this server."""
+        """Settings that point a client at this server, with a cache of its own that goes when the server is closed.
+
+        The size of that cache is the environment's (``EMPIAR_CACHE_BYTES``).
+        """
         if self._server is None:
             raise RuntimeError("the archive is not being served; use it in a with statement")
         host = f"http://127.0.0.1:{self._server.server_address[1]}"
-        return ArchiveSettings(api_url=host + API_PATH, archive_url=host + ARCHIVE_PATH, emdb_url=host + EMDB_PATH)
+        return ArchiveSettings(
+            api_url=host + API_PATH,
+            archive_url=host + ARCHIVE_PATH,
+            emdb_url=host + EMDB_PATH,
+            cache_folder=self._cache,  # the next server on this port would serve other bytes under the same address
+            cache_bytes=ArchiveSettings.from_environment().cache_bytes,
+        )
 
     @property
     def archive(self) -> Archive:

@@ -20,7 +20,7 @@ from napari_empiarreader.errors import ArchiveError, EntryNotFoundError, Offline
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["USER_AGENT", "get_bytes", "get_json", "get_text", "post_json"]
+__all__ = ["USER_AGENT", "get_bytes", "get_json", "get_text", "post_json", "read_json"]
 
 _LONGEST = 1 << 28
 """Bytes of the longest text: a folder of a million files lists in some 200 MB."""
@@ -59,15 +59,16 @@ def get_bytes(url: str, settings: ArchiveSettings, what: str) -> bytes:
 
 def get_json(url: str, settings: ArchiveSettings, what: str) -> Any:
     """JSON behind an address; errors as in :func:`get_text`, and :class:`ArchiveError` for anything but JSON."""
-    return _json(_ask(url, settings, what), url, what)
+    return read_json(_ask(url, settings, what), url, what)
 
 
 def post_json(url: str, body: str, settings: ArchiveSettings, what: str) -> Any:
     """JSON in answer to a question too long for an address; it changes nothing there, and is repeated like a GET."""
-    return _json(_ask(url, settings, what, body), url, what)
+    return read_json(_ask(url, settings, what, body), url, what)
 
 
-def _json(text: bytes, url: str, what: str) -> Any:
+def read_json(text: bytes, url: str, what: str) -> Any:
+    """JSON out of an answer; :class:`ArchiveError` for anything else."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import email.utils
 import html
 import json
+import os
 import re
+import socket
+import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,13 +19,20 @@ from urllib.parse import quote, unquote, urlsplit
 
 from napari_empiarreader.archive.faults import (
     AnswerHtml,
+    AnswerPage,
     CutBody,
     Delay,
     FailWith,
     Fault,
     Hang,
     IgnoreRanges,
+    OtherRange,
+    OtherSize,
+    Redirect,
+    Reset,
     ShortBody,
+    StallBody,
+    WrongLength,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +91,14 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             self.server.closing.wait(fault.seconds)  # type: ignore[attr-defined]
             self.close_connection = True
         elif isinstance(fault, FailWith):
-            self._send_text(fault.status, f"<html><body>{fault.status}</body></html>", "text/html")
+            asked = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+            self._send_text(fault.status, f"<html><body>{fault.status}</body></html>", "text/html", **asked)
+        elif isinstance(fault, Reset) and fault.after is None:
+            self._reset()
+        elif isinstance(fault, Redirect):
+            self._send_text(fault.status, "", "text/html", Location=fault.target or self.path)
+        elif isinstance(fault, AnswerPage):
+            self._send_text(200, fault.page, fault.content_type)
         elif isinstance(fault, AnswerHtml):
             self._send_text(200, "<html><body><h1>Down for maintenance</h1></body></html>", "text/html")
         elif self.command == "POST":
@@ -160,28 +177,48 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             if start >= stop:
                 self._send_text(416, "", "text/html", **{"Content-Range": f"bytes */{stat.st_size}"})
                 return
+        if isinstance(fault, OtherRange) and status == 206:
+            start = min(start + fault.shift, stat.st_size - 1)
+            stop = min(stop + fault.shift, stat.st_size)
         missing = min(fault.missing, stop - start) if isinstance(fault, ShortBody) else 0
+        total = stat.st_size + (fault.difference if isinstance(fault, OtherSize) else 0)
+        promised = stop - start - missing
+        length = promised + (total - stat.st_size if status == 200 else 0)
+        if isinstance(fault, WrongLength):
+            length = max(0, length + fault.difference)
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Content-Length", str(stop - start - missing))
+        self.send_header("Content-Length", str(max(0, length)))
         self.send_header("Accept-Ranges", "bytes")
         if self.archive.etags:
             self.send_header("ETag", f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"')
         self.send_header("Last-Modified", email.utils.formatdate(stat.st_mtime, usegmt=True))
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{stat.st_size}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
         self.end_headers()
         if self.command == "HEAD":
             return
-        promised = stop - start - missing
-        wanted = min(fault.after, promised) if isinstance(fault, CutBody) else promised
+        breaks = isinstance(fault, CutBody | StallBody | Reset)
+        self._send_part(local, start, min(fault.after or 0, promised) if breaks else promised)
+        if isinstance(fault, StallBody):
+            self.server.closing.wait(fault.seconds)  # type: ignore[attr-defined]
+        if isinstance(fault, Reset):
+            self._reset()
+        if breaks or length != promised:
+            self.close_connection = True
+
+    def _send_part(self, local: Path, start: int, wanted: int) -> None:
         with local.open("rb") as file:
             file.seek(start)
             while wanted > 0 and (block := file.read(min(_CHUNK, wanted))):
                 self._write(block)
                 wanted -= len(block)
-        if isinstance(fault, CutBody):
-            self.close_connection = True
+
+    def _reset(self) -> None:
+        """End the connection as a machine does that has lost it: at once, without a word."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())  # closing the socket itself would wait for the files made of it
 
     def _send_not_found(self) -> None:
         self._send_text(404, "<html><head><title>404 Not Found</title></head></html>", "text/html")

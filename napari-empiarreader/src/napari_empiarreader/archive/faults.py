@@ -6,14 +6,31 @@ import fnmatch
 import threading
 from dataclasses import dataclass
 
-__all__ = ["AnswerHtml", "CutBody", "Delay", "FailWith", "Fault", "Hang", "IgnoreRanges", "ShortBody"]
+__all__ = [
+    "AnswerHtml",
+    "AnswerPage",
+    "CutBody",
+    "Delay",
+    "FailWith",
+    "Fault",
+    "Hang",
+    "IgnoreRanges",
+    "OtherRange",
+    "OtherSize",
+    "Redirect",
+    "Reset",
+    "ShortBody",
+    "StallBody",
+    "WrongLength",
+]
 
 
 @dataclass(frozen=True)
 class FailWith:
-    """Answer with an error status instead of data."""
+    """Answer with an error status instead of data, and perhaps a Retry-After header."""
 
     status: int = 503
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,74 @@ class AnswerHtml:
     """Answer 200 with a web page (a maintenance notice, a login form) in place of the data."""
 
 
-Fault = FailWith | Hang | Delay | CutBody | ShortBody | IgnoreRanges | AnswerHtml
+@dataclass(frozen=True)
+class AnswerPage:
+    """Answer 200 with a page of one's own: a hostile listing, for example."""
+
+    page: str
+    content_type: str = "text/html"
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Reset the connection (RST, not an orderly end), before the answer or after so many bytes of its body."""
+
+    after: int | None = None
+
+
+@dataclass(frozen=True)
+class StallBody:
+    """Send so many bytes of the body, then nothing for these seconds, then close the connection."""
+
+    after: int = 0
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class WrongLength:
+    """Send the right body under a Content-Length that is off by so many bytes, then close the connection."""
+
+    difference: int = 1
+
+
+@dataclass(frozen=True)
+class OtherRange:
+    """Send a range that begins so many bytes later than the one asked for, and say so in Content-Range."""
+
+    shift: int = 1
+
+
+@dataclass(frozen=True)
+class OtherSize:
+    """Send the right bytes, but call the file longer (or shorter) than it is."""
+
+    difference: int = 1
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Answer with a redirect; without a target, to the address asked for, round and round."""
+
+    target: str | None = None
+    status: int = 302
+
+
+Fault = (
+    FailWith
+    | Hang
+    | Delay
+    | CutBody
+    | ShortBody
+    | IgnoreRanges
+    | AnswerHtml
+    | AnswerPage
+    | Reset
+    | StallBody
+    | WrongLength
+    | OtherRange
+    | OtherSize
+    | Redirect
+)
 
 
 class FaultPlan:

@@ -65,7 +65,7 @@ class Validators:
         if self.size != later.size:
             return False
         if later.modified is not None and self.seen is not None:
-            return later.modified <= self.seen
+            return later.modified <= self.seen or later.modified == self.modified
         return self.etag is None or later.etag is None or self.etag == later.etag
 
     def is_newer_than(self, earlier: Validators) -> bool:

@@ -147,3 +147,46 @@ def test_a_closed_server_answers_nobody_not_even_on_connections_kept_open(tmp_pa
         assert len(file.read(0, 1024)) == 1024
     with pytest.raises(ServerUnreachableError):
         file.read(1024, 2048)
+
+
+# ---- metadata ------------------------------------------------------------------------------------------------
+
+
+def post(server, body, path="/entry/"):
+    return requests.post(server.settings.api_url + path, data=body, timeout=5)
+
+
+def test_many_entries_are_answered_at_once_in_the_shape_of_the_service(tmp_path):
+    (tmp_path / "10017" / "data").mkdir(parents=True)
+    (tmp_path / "10017" / "entry.json").write_text(json.dumps({"title": "on disk"}))
+    (tmp_path / "not an entry").mkdir()
+    with LoopbackArchive(tmp_path) as server:
+        server.add_metadata(10020, {"title": "in memory", "imagesets": [{"name": "a"}]})
+        server.add_metadata(10021, {"EMPIAR-10021": {"title": "as answered"}})
+        titles = {n: e["title"] for n, e in post(server, "10000-10020, EMPIAR-10021").json().items()}
+        assert titles == {"EMPIAR-10017": "on disk", "EMPIAR-10020": "in memory", "EMPIAR-10021": "as answered"}
+        assert list(post(server, "10017").json()) == ["EMPIAR-10017"]
+        assert post(server, "10500-10999").json() == {}
+        assert server.archive.entry(10020).title == "in memory"
+        assert server.requests[0].body == "10000-10020, EMPIAR-10021"
+
+        server.brief_answers = True
+        assert post(server, "10020").json() == {"EMPIAR-10020": {"title": "in memory"}}
+        assert server.archive.entry(10020).imagesets
+
+
+@pytest.mark.parametrize("body", ["", "all", "1-2-3", "10017;10018", "9" * 40])
+def test_a_question_that_is_none_is_refused(server, body):
+    assert post(server, body).status_code == 400
+
+
+def test_posts_elsewhere_and_posts_without_end_are_refused(server):
+    assert post(server, "10017", path="/entries/").status_code == 400
+    assert post(server, "1," * 2**20).status_code == 413
+
+
+def test_the_xml_of_an_entry_is_a_plain_file(tmp_path):
+    (tmp_path / "10017" / "data").mkdir(parents=True)
+    (tmp_path / "10017" / "10017.xml").write_bytes(b"<entry/>")
+    with LoopbackArchive(tmp_path) as server:
+        assert get(server, "/10017/10017.xml").content == b"<entry/>"

@@ -21,7 +21,7 @@ from napari_empiarreader.archive._catalogue_words import spoken
 from napari_empiarreader.archive.entry import Entry, parse_entry
 from napari_empiarreader.errors import CatalogueError
 
-__all__ = ["CatalogueEntry", "Store", "StoredState"]
+__all__ = ["WEIGHTS", "CatalogueEntry", "Store", "StoredState"]
 
 _VERSION = 1
 """Of the tables; a file with another one is built anew."""
@@ -42,7 +42,8 @@ _TABLES = (
     """CREATE VIRTUAL TABLE words USING fts5 (
         title, ids, names, citation, details, tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3')""",
 )
-_WEIGHTS = (10.0, 10.0, 5.0, 4.0, 1.0)  # of a word in each column of ``words``
+WEIGHTS = (10.0, 10.0, 5.0, 4.0, 1.0)
+"""Of a word in each column of ``words``, for the ranking."""
 
 
 @dataclass(frozen=True)

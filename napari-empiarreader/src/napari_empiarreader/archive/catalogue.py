@@ -9,9 +9,9 @@ import time
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from napari_empiarreader.archive._catalogue_store import _WEIGHTS, CatalogueEntry, Store
+from napari_empiarreader.archive._catalogue_store import WEIGHTS, CatalogueEntry, Store
 from napari_empiarreader.archive._catalogue_update import CatalogueUpdate, Walk
 from napari_empiarreader.archive._catalogue_words import match_expression
 from napari_empiarreader.archive.entry import Entry, parse_entry
@@ -166,7 +166,7 @@ class Catalogue:
             table = "words JOIN entries ON entries.number = words.rowid"
             where.insert(0, "words MATCH ?")
             values.insert(0, expression)
-            order = f"entries.number = ? DESC, bm25(words, {', '.join(map(str, _WEIGHTS))}), entries.number DESC"
+            order = f"entries.number = ? DESC, bm25(words, {', '.join(map(str, WEIGHTS))}), entries.number DESC"
             values.append(_number_in(text))
         elif text.strip():
             return []  # signs alone: nothing can have them
@@ -231,5 +231,6 @@ def _number_in(text: str) -> int:
 
 
 def _card(card: str) -> CatalogueEntry:
-    facts = json.loads(card)
-    return CatalogueEntry(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    facts: dict[str, Any] = json.loads(card)
+    lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+    return CatalogueEntry(**{**facts, **lists})

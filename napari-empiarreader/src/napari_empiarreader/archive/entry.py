@@ -335,4 +335,5 @@ def _workflows(facts: dict[str, Any]) -> tuple[Workflow, ...]:
 
 def _of_text(kind: type[_Record], facts: dict[str, Any], given: dict[str, Any]) -> _Record:
     """A value object of texts, each under its own name in ``facts``, but for what is ``given``."""
-    return kind(**given, **{name: text(facts.get(name)) for name in kind.__annotations__ if name not in given})
+    texts: dict[str, Any] = {name: text(facts.get(name)) for name in kind.__annotations__ if name not in given}
+    return kind(**given, **texts)

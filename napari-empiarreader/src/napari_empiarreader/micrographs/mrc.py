@@ -1,146 +1,137 @@
-"""MRC images: the header by 1,024 bytes, the pixels by one range more; and back to files.
+"""MRC images: the header by 1,024 bytes, a section by one range more; and back to files.
 
-Specification: MRC2014 (Cheng et al., J. Struct. Biol. 192, 146, 2015). Byte layout and modes come from the
-``mrcfile`` package; this module adds reading from any :class:`~napari_empiarreader.files.ByteSource` and refuses
-headers whose sizes cannot be true, before any memory is asked for.
+:mod:`.mrc_header` and :mod:`.mrc_extended` know the headers. Here are the pixels: :func:`open_mrc` gives pictures
+(complex values as their amplitude, 16-bit floats widened, 4-bit pixels unpacked), :func:`read_mrc` the values as they
+are stored.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_empiarreader.errors import FormatError, PixelSizeError
 from napari_empiarreader.files import ByteSource, replaced_when_complete
+from napari_empiarreader.micrographs.image import ImageFile, ImageInfo, Sections
+from napari_empiarreader.micrographs.mrc_extended import read_extended_header
+from napari_empiarreader.micrographs.mrc_header import HEADER_BYTES, MrcHeader, parse_mrc_header
 
 if TYPE_CHECKING:
     import dask.array
 
-__all__ = ["HEADER_BYTES", "MrcHeader", "parse_mrc_header", "read_mrc", "read_mrc_header", "write_mrc"]
+__all__ = [
+    "HEADER_BYTES",
+    "MrcFile",
+    "MrcHeader",
+    "open_mrc",
+    "parse_mrc_header",
+    "read_mrc",
+    "read_mrc_header",
+    "write_mrc",
+]
 
-HEADER_BYTES = 1024
-
-#: The largest side and number of sections believed; the largest detectors have 11,520 pixels a side.
-_LARGEST_SIDE = 1 << 17
-_LARGEST_EXTENDED_HEADER = 1 << 28
-
-
-@dataclass(frozen=True)
-class MrcHeader:
-    """What an MRC header says about its images.
-
-    Attributes
-    ----------
-    shape
-        ``(sections, y, x)``.
-    dtype
-        Type and byte order of one pixel as stored.
-    pixel_size
-        Å per pixel along x, or None where the header does not say (0, or the same number for every cell length
-        left at its default of 1).
-    data_offset
-        Byte at which the first section starts.
-    is_volume
-        Whether the sections are a volume rather than a stack of images.
-    """
-
-    shape: tuple[int, int, int]
-    dtype: np.dtype
-    pixel_size: float | None
-    data_offset: int
-    is_volume: bool
-
-    @property
-    def section_bytes(self) -> int:
-        """Bytes of one section."""
-        return self.shape[1] * self.shape[2] * self.dtype.itemsize
-
-    @property
-    def data_end(self) -> int:
-        """Byte after the last pixel: the length the file must at least have."""
-        return self.data_offset + self.shape[0] * self.section_bytes
+#: A stack of images at least this large is taken for the frames of a movie, a smaller one for particles.
+_SMALLEST_DETECTOR = 2048
+_VOLUMES, _STACKS = (".rec", ".map"), (".st", ".ali")
 
 
-def parse_mrc_header(data: bytes, uri: str) -> MrcHeader:
-    """Header of an MRC file from its first 1,024 bytes.
+class MrcFile:
+    """An MRC file that is open for reading; an :class:`~napari_empiarreader.micrographs.image.ImageFile`.
 
     Parameters
     ----------
-    data
-        The first :data:`HEADER_BYTES` bytes of the file.
-    uri
-        Where they came from, for messages.
+    source
+        Its bytes.
+    header
+        Its header.
+    info
+        What is said of it.
+    first
+        Bytes of its first section, where they came along with the header; given up with the first frame.
+    """
+
+    def __init__(self, source: ByteSource, header: MrcHeader, info: ImageInfo, first: bytes = b"") -> None:
+        self._source = source
+        self._info = info
+        self._first = first
+        self.header = header
+
+    @property
+    def source(self) -> ByteSource:
+        """Where its bytes come from."""
+        return self._source
+
+    @property
+    def info(self) -> ImageInfo:
+        """What the file says about itself."""
+        return self._info
+
+    def frame(self, index: int) -> np.ndarray:
+        """One section ``(y, x)``, by one read of exactly its bytes; see :class:`~.image.ImageFile`.
+
+        Complex values (transforms) come as their amplitude, 16-bit floats as 32-bit ones.
+
+        Raises
+        ------
+        TruncatedFileError
+            The file ends before the section does.
+        IndexError
+            There is no such section.
+        """
+        if not 0 <= index < self.header.shape[0]:
+            raise IndexError(f"{self.source.uri}: there is no section {index}, it has {self.header.shape[0]}")
+        first, self._first = self._first, b""
+        start = self.header.data_offset + index * self.header.section_bytes
+        data = first if first and index == 0 else self.source.read(start, start + self.header.section_bytes)
+        return _picture(_decoded(data, self.header, 1)[0])
+
+
+def open_mrc(source: ByteSource, like: ImageFile | None = None) -> MrcFile:
+    """Open an MRC file by one read of 1,024 bytes, and one more where only the extended header knows.
+
+    Parameters
+    ----------
+    source
+        The file.
+    like
+        A file that this one probably resembles (its neighbour in the folder). If that holds a single section, header
+        and pixels come with one read; a file that turns out different is still read right. The extended header is
+        not looked at then.
 
     Raises
     ------
     FormatError
-        Not an MRC file, an unknown pixel type, or sizes that cannot be true.
+        It is no MRC file, or its header cannot be true.
     """
-    from mrcfile.dtypes import HEADER_DTYPE
-    from mrcfile.utils import dtype_from_mode
-
-    if len(data) < HEADER_BYTES:
-        raise FormatError(
-            f"{uri}: {len(data)} bytes are too few for an MRC header (1,024); the file is damaged or empty"
-        )
-    record = np.frombuffer(data, HEADER_DTYPE, count=1)[0]
-    if record["map"][:3] != b"MAP":
-        start = data[:64].lstrip().lower()
-        kind = "a web page" if start.startswith((b"<!doc", b"<html")) else "no MRC file"
-        raise FormatError(f"{uri}: {kind} (the letters 'MAP' are missing at byte 208); choose an MRC image")
-    # The machine stamp is often wrong; a mode is believable in one byte order only, and mode 0 by its sizes.
-    mode, swapped = int(record["mode"]), record.view(record.dtype.newbyteorder())
-    if not 0 <= mode < 256 or (mode == 0 and not _has_believable_sizes(record) and _has_believable_sizes(swapped)):
-        record = swapped
-    byte_order = "=" if record.dtype.isnative else ">" if np.little_endian else "<"
-    mode = int(record["mode"])
-    try:
-        dtype = dtype_from_mode(mode).newbyteorder(byte_order)
-    except ValueError as error:
-        raise FormatError(
-            f"{uri}: MRC mode {mode} is not supported; convert the file to mode 0, 1, 2, 4, 6 or 12"
-        ) from error
-    shape = int(record["nz"]), int(record["ny"]), int(record["nx"])
-    extended = int(record["nsymbt"])
-    if not _has_believable_sizes(record):
-        raise FormatError(
-            f"{uri}: the header claims {shape[2]} x {shape[1]} pixels, {shape[0]} sections and {extended} bytes of "
-            "extended header, which cannot be true; the file is damaged"
-        )
-    return MrcHeader(
-        shape=shape,
-        dtype=dtype,
-        pixel_size=_pixel_size(record),
-        data_offset=HEADER_BYTES + extended,
-        is_volume=int(record["ispg"]) == 1 and shape[0] > 1,
+    guess = like.header.data_end if isinstance(like, MrcFile) and like.header.shape[0] == 1 else HEADER_BYTES
+    data = source.read(0, max(guess, HEADER_BYTES), at_most=True)
+    header = _parse(data, source)
+    first = data[header.data_offset : header.data_offset + header.section_bytes]
+    pixel_size, tilts = header.pixel_size, None
+    if like is None and header.data_offset > HEADER_BYTES and (header.shape[0] > 1 or pixel_size is None):
+        from_extended, tilts = read_extended_header(source, header)
+        pixel_size = from_extended if pixel_size is None else pixel_size
+    info = ImageInfo(
+        shape=header.shape,
+        dtype=header.shown_dtype,
+        pixel_size=pixel_size,
+        sections=_sections(header, source.name, tilts),
+        tilts=tilts,
+        warnings=header.warnings,
     )
-
-
-def _has_believable_sizes(record: np.void) -> bool:
-    sides = all(1 <= int(record[side]) <= _LARGEST_SIDE for side in ("nx", "ny", "nz"))
-    return sides and 0 <= int(record["nsymbt"]) <= _LARGEST_EXTENDED_HEADER
-
-
-def _pixel_size(record: np.void) -> float | None:
-    length, samples = float(record["cella"]["x"]), int(record["mx"])
-    if not math.isfinite(length) or length <= 0 or samples <= 0:
-        return None
-    pixel_size = length / samples
-    # 1.0 exactly is what programs write when they do not know.
-    return None if pixel_size == 1.0 or not 1e-3 < pixel_size < 1e4 else round(pixel_size, 6)
+    return MrcFile(source, header, info, first if len(first) == header.section_bytes else b"")
 
 
 def read_mrc_header(source: ByteSource) -> MrcHeader:
     """Header of an MRC file, with one read of 1,024 bytes; see :func:`parse_mrc_header` for the errors."""
-    return parse_mrc_header(source.read(0, HEADER_BYTES, at_most=True), source.uri)
+    return _parse(source.read(0, HEADER_BYTES, at_most=True), source)
 
 
 def read_mrc(source: ByteSource, expected: MrcHeader | None = None) -> tuple[MrcHeader, np.ndarray]:
-    """Header and all sections of an MRC file.
+    """Header and all sections of an MRC file, the values as they are stored.
 
     Parameters
     ----------
@@ -162,12 +153,64 @@ def read_mrc(source: ByteSource, expected: MrcHeader | None = None) -> tuple[Mrc
     """
     guess = expected.data_end if expected else HEADER_BYTES
     data = source.read(0, guess, at_most=True)
-    header = parse_mrc_header(data[:HEADER_BYTES], source.uri)
+    header = _parse(data, source)
     if header.data_end > len(data):
         # No `at_most`: a file that ends before its header says raises here, with both numbers.
         data = data + source.read(len(data), header.data_end)
-    pixels = np.frombuffer(data, header.dtype, count=math.prod(header.shape), offset=header.data_offset)
-    return header, pixels.reshape(header.shape).astype(header.dtype.newbyteorder("="), copy=False)
+    pixels = memoryview(data)[header.data_offset : header.data_end]
+    return header, _decoded(pixels, header, header.shape[0])
+
+
+def _parse(data: bytes, source: ByteSource) -> MrcHeader:
+    head = data[:HEADER_BYTES]
+    try:
+        return parse_mrc_header(head, source.uri)
+    except FormatError:
+        if len(head) < HEADER_BYTES:
+            raise
+        # Only a header that cannot stand alone costs the question for the file's length.
+        return parse_mrc_header(head, source.uri, source.size())
+
+
+def _decoded(data: bytes | memoryview, header: MrcHeader, sections: int) -> np.ndarray:
+    """Values ``(sections, y, x)`` as stored, in this machine's byte order."""
+    shape = (sections, *header.shape[1:])
+    if header.packed:
+        rows = np.frombuffer(data, np.uint8).reshape(sections, shape[1], (shape[2] + 1) // 2)
+        # The left pixel of a pair is in the lower four bits; a row of odd length ends with an unused half byte.
+        return np.stack((rows & 15, rows >> 4), axis=-1).reshape(sections, shape[1], -1)[..., : shape[2]]
+    if header.mode == 3:
+        parts = np.frombuffer(data, np.dtype(np.int16).newbyteorder(_order(header))).reshape(*shape, 2)
+        return parts.astype(np.float32).view(np.complex64)[..., 0]
+    pixels = np.frombuffer(data, header.dtype, count=math.prod(shape)).reshape(shape)
+    return pixels.astype(header.dtype.newbyteorder("="), copy=False)
+
+
+def _order(header: MrcHeader) -> str:
+    return "<" if header.dtype == header.dtype.newbyteorder("<") else ">"
+
+
+def _picture(section: np.ndarray) -> np.ndarray:
+    """Values that can be shown, in memory of their own."""
+    if section.dtype.kind == "c":
+        return np.abs(section)
+    if section.dtype == np.float16:
+        return section.astype(np.float32)
+    # A view would keep the file's bytes alive unseen by the bound of the cache.
+    return np.array(section)
+
+
+def _sections(header: MrcHeader, name: str, tilts: tuple[float, ...] | None) -> Sections:
+    """What the first axis counts, by the name and the header; programs often mark movies as volumes."""
+    name = name.lower().removesuffix(".gz").removesuffix(".bz2")
+    sections, height, width = header.shape
+    if sections == 1:
+        return "stack"
+    if name.endswith(_VOLUMES) or (header.is_volume and not name.endswith((*_STACKS, ".mrcs"))):
+        return "volume"
+    if tilts is not None or name.endswith(_STACKS):
+        return "stack"
+    return "frames" if max(height, width) >= _SMALLEST_DETECTOR else "stack"
 
 
 def write_mrc(

@@ -167,6 +167,36 @@ def test_one_broken_entry_does_not_hold_up_the_others_and_is_tried_again(small, 
     assert catalogue.entry(10_003).imagesets
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(describe_entry(10_002))), inner),
+    max_leaves=10,
+)
+RECORDS = st.dictionaries(st.sampled_from(sorted(describe_entry(10_002))), JSON)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(record=RECORDS)
+def test_any_record_is_kept_and_found(tmp_path, record):
+    catalogue = Catalogue(tmp_path / "index.sqlite")
+    catalogue._store.put({10_002: (record, True)})
+    assert catalogue._store.record(10_002) == record
+    assert catalogue.entry(10_002) == parse_entry({"EMPIAR-10002": record}, 10_002)
+    assert numbers(catalogue.search("EMPIAR-10002")) == numbers(catalogue.search()) == [10_002]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["[]", "null", '{"EMPIAR-10002": []}', '{"EMPIAR-9": {"title": "not asked for"}}', '{"x": {}}', "[" * 10**5],
+    ids=lambda value: value[:20],
+)
+def test_answers_in_no_known_shape_are_errors_and_nothing_is_kept(small, catalogue, answer, monkeypatch):
+    monkeypatch.setattr("napari_empiarreader.archive._handler.json.dumps", lambda _: answer)
+    with pytest.raises(ArchiveError):
+        catalogue.update(hasty(small))
+    assert len(catalogue) == 0
+
+
 # ---- cancelling and killing ----------------------------------------------------------------------------------
 
 
@@ -297,6 +327,12 @@ def test_another_archive_does_not_mix_with_the_first(small, server, catalogue):
     assert len(catalogue) == 3
     catalogue.update(hasty(server), full=True)
     assert catalogue.entry(10_700) is None and len(catalogue) == len(NUMBERS)
+
+
+def test_an_address_that_had_nothing_does_not_claim_the_file(small, catalogue):
+    with LoopbackArchive() as nobody, pytest.raises(ArchiveError):
+        catalogue.update(hasty(nobody))
+    assert catalogue.update(hasty(small)).added == (10_002, 10_003, 10_700)
 
 
 def test_each_archive_has_its_own_default_file(server):
@@ -442,6 +478,8 @@ def test_choices_are_what_there_is_the_commonest_first(built):
 def test_the_limit_holds(built):
     assert len(built.search("Cryo-EM", limit=7)) == 7
     assert built.search("Cryo-EM", limit=0) == built.search("Cryo-EM", limit=-1) == []
+    assert len(built.search("Cryo-EM", limit=2**100)) == len(NUMBERS)
+    assert built.entry(2**100) is None and built.entry(-1) is None
 
 
 HOSTILE = [

@@ -19,7 +19,7 @@ from typing import Any
 
 from napari_empiarreader.archive._catalogue_words import spoken
 from napari_empiarreader.archive.entry import Entry, parse_entry
-from napari_empiarreader.errors import CatalogueError
+from napari_empiarreader.errors import ArchiveError, CatalogueError
 
 __all__ = ["WEIGHTS", "CatalogueEntry", "Store", "StoredState"]
 
@@ -281,7 +281,10 @@ def _put(connection: sqlite3.Connection, number: int, record: dict[str, Any], co
     _remove(connection, number)
     card = _card(entry)
     row = (entry.release_date, entry.update_date, entry.experiment_type, entry.size_bytes, complete)
-    packed = zlib.compress(json.dumps(record).encode())
+    try:
+        packed = zlib.compress(json.dumps(record).encode())
+    except RecursionError as error:
+        raise ArchiveError(f"EMPIAR-{number}: the archive's answer is nested without end; try again later") from error
     connection.execute(
         "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, *row, json.dumps(asdict(card)), packed)
     )

@@ -95,7 +95,7 @@ class Catalogue:
             No answer, or none that can be used.
         """
         source = self._store.about("source")
-        if source not in (None, archive.settings.api_url):
+        if source not in (None, archive.settings.api_url) and len(self):
             if not full:
                 raise CatalogueError(
                     f"{self.path}: holds the entries of {source}, not of {archive.settings.api_url}; "
@@ -172,7 +172,7 @@ class Catalogue:
             return []  # signs alone: nothing can have them
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         rows = self._store.select(
-            f"SELECT entries.card FROM {table} {condition} ORDER BY {order} LIMIT ?", [*values, max(0, limit)]
+            f"SELECT entries.card FROM {table} {condition} ORDER BY {order} LIMIT ?", [*values, _within(max(0, limit))]
         )
         return [_card(card) for (card,) in rows]
 
@@ -202,7 +202,7 @@ class Catalogue:
         CatalogueError
             The file cannot be read.
         """
-        record = self._store.record(number)
+        record = self._store.record(number) if 0 < number < 2**63 else None
         return None if record is None else parse_entry({f"EMPIAR-{number}": record}, number)
 
 

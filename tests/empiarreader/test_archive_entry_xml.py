@@ -40,6 +40,12 @@ XML = """<entry xmlns="http://pdbe.org/empiar" xmlns:xsi="http://www.w3.org/2001
       <author authorORCID="0000-0001-9064-4085">Lancey C</author>
       <author>Sobhy MA</author>
     </authorsList>
+    <versionHistory><version>
+      <versionNumber>1</versionNumber><date>2022-02-07</date><statusCode>REL</statusCode><details>first</details>
+    </version></versionHistory>
+    <grantSupport><grantReference>
+      <fundingBody>MRC</fundingBody><code>MR/P018556/1</code><country>United Kingdom</country>
+    </grantReference></grantSupport>
     <datasetSize units="TB">1.9</datasetSize>
     <entryDOI>10.6019/EMPIAR-10934</entryDOI>
     <experimentType>EMDB</experimentType>
@@ -116,6 +122,8 @@ FACTS = {
         {"author": {"first_name": "Alfredo", "last_name": "De Biasio"}},
         {"author": {"first_name": "Samir", "last_name": "Hamdan"}},
     ],
+    "version_history": [{"version_number": 1, "date": "2022-02-07", "status_code": "REL", "details": "first"}],
+    "grant_references": [{"funding_body": "MRC", "code": "MR/P018556/1", "country": "United Kingdom"}],
     "cross_references": ["EMD-12602", "EMD-12603"],
     "citation": [
         {

@@ -153,7 +153,7 @@ def _resolution(determination: Mapping[str, Any]) -> float | None:
 
 def _ids(references: Iterable[str]) -> list[str]:
     """EMDB ids, each once, as EMDB writes them; whatever is none is left out."""
-    found = (re.fullmatch(r"(?:EMD[-_ ]?)?(\d{4,6})", text.strip(), re.IGNORECASE | re.ASCII) for text in references)
+    found = (re.fullmatch(r"(?:EMD[-_ ]?)?(\d{4,9})", text.strip(), re.IGNORECASE | re.ASCII) for text in references)
     return list(dict.fromkeys(f"EMD-{match[1]}" for match in found if match))
 
 

@@ -1,11 +1,15 @@
 """The archive as one object: entries, listings, walks and patterns, and what it says when the server does not."""
 
 import json
+import pickle
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from napari_empiarreader.archive import Archive, ArchiveSettings
+from napari_empiarreader.archive.bulk import read_many
 from napari_empiarreader.archive.download import download, find_files
 from napari_empiarreader.archive.faults import AnswerHtml, CutBody, FailWith, Hang
 from napari_empiarreader.archive.server import LoopbackArchive
@@ -15,6 +19,7 @@ from napari_empiarreader.errors import (
     FileExistsAlreadyError,
     NothingFoundError,
     ServerUnreachableError,
+    TruncatedFileError,
 )
 
 FILES = [
@@ -236,3 +241,96 @@ def test_existing_files_stop_the_download_before_it_begins(server, archive, tmp_
         download(files, tmp_path)
     assert server.requests == []
     assert len(download(files, tmp_path, overwrite=True)) == 2
+
+
+# ---- many files at once --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path):
+    folder = tmp_path / "many" / "10017" / "data"
+    folder.mkdir(parents=True)
+    for i in range(200):
+        (folder / f"{i:03}.mrc").write_bytes(bytes([i % 256]) * (900 + i))
+    with LoopbackArchive(tmp_path / "many") as server:
+        yield server
+
+
+def test_many_headers_cost_one_request_each_and_come_in_order(many):
+    archive = Archive(replace(many.settings, cache_bytes=0))
+    now = most = 0
+    lock = threading.Lock()
+
+    def watch(path):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+        return []
+
+    many.faults.take = watch
+    files = [archive.file(10017, f"data/{i:03}.mrc") for i in range(200)]
+    headers = list(read_many(files, 0, 1024))
+    assert headers == [bytes([i % 256]) * min(900 + i, 1024) for i in range(200)]
+    assert len(many.requests) == 200
+    assert most == archive.settings.connections == 8
+    assert many.bytes_sent == sum(map(len, headers))
+
+
+def test_the_error_of_one_file_stands_in_its_place(many):
+    archive = Archive(replace(many.settings, timeout=0.3, retries=1, backoff=0.01))
+    many.inject(FailWith(404), pattern="*/003.mrc", times=None)
+    many.inject(Hang(3), pattern="*/005.mrc", times=None)
+    answers = list(read_many((archive.file(10017, f"data/{i:03}.mrc") for i in range(8)), 0, 1000, at_most=False))
+    kinds = [type(answer) for answer in answers]
+    assert kinds[3] is EntryNotFoundError
+    assert kinds[5] is ServerUnreachableError
+    assert kinds[0] is TruncatedFileError  # 900 bytes
+    assert list(read_many([], 0, 10)) == []
+    for wrong in ({"start": 5, "stop": 1}, {"start": 0, "stop": 1, "connections": 0}):
+        with pytest.raises(ValueError):
+            read_many([], **wrong)
+
+
+def test_many_files_are_not_read_ahead_of_a_caller_who_stops(many):
+    archive = Archive(replace(many.settings, connections=2))
+    answers = read_many((archive.file(10017, f"data/{i:03}.mrc") for i in range(200)), 0, 10)
+    next(answers)
+    answers.close()
+    assert len(many.requests) <= 6
+
+
+def test_exact_sizes_of_listed_files_take_a_request_without_a_body_each(many):
+    archive = Archive(replace(many.settings, retries=0))
+    items = archive.list(10017, "data")[:20]
+    many.inject(FailWith(404), pattern="*/007.mrc")
+    many.reset_counts()
+    sizes = archive.head_sizes(10017, items)
+    assert isinstance(sizes.pop(7), EntryNotFoundError)
+    assert sizes == [900 + i for i in range(20) if i != 7]
+    assert {request.method for request in many.requests} == {"HEAD"}
+    assert many.bytes_sent == 0
+    many.reset_counts()
+    assert archive.head_sizes(10017, items[:5]) == [900, 901, 902, 903, 904]
+    assert many.requests == []
+    with pytest.raises(ValueError, match="is a folder"):
+        archive.head_sizes(10017, archive.list(10017))
+
+
+def test_a_server_without_head_tells_the_size_with_a_byte(many):
+    archive = many.archive
+    many.faults.take = lambda path: [FailWith(405)] if many.requests[-1].method == "HEAD" else []
+    assert archive.file(10017, "data/004.mrc").size() == 904
+
+
+def test_the_listed_size_goes_along_without_telling_files_apart(many):
+    archive = many.archive
+    item = archive.list(10017, "data")[150]
+    file = archive.file(10017, item.path, item.size_hint_bytes)
+    assert file.size_hint_bytes == pytest.approx(1050, rel=0.06)
+    assert file == archive.file(10017, item.path) and hash(file) == hash(archive.file(10017, item.path))
+    assert pickle.loads(pickle.dumps(file)).size_hint_bytes == file.size_hint_bytes
+    assert file.size() == 1050

@@ -2,7 +2,10 @@
 
 import os
 import random
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -426,3 +429,12 @@ def test_a_dead_host_is_given_up_sooner_than_a_moody_one(archive):
         Archive(settings).file(1, "a.mrc").read(0, 1)
     with pytest.raises(ServerUnreachableError):
         Archive(settings).list(1)
+
+
+def test_a_run_through_every_fault_reads_right_or_says_why():
+    script = Path(__file__).parents[1] / "benchmarks" / "fault_run.py"
+    command = [sys.executable, str(script), "--reads", "60", "--share", "40", "--seed", "4"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "all right" in answer.stdout
+    assert int(re.search(r"read right +(\d+)", answer.stdout)[1]) >= 40

@@ -331,3 +331,44 @@ def test_a_full_disk_is_an_error_in_words_and_leaves_nothing(file, tmp_path, mon
         file.download(tmp_path / "out" / "a.mrc")
     monkeypatch.undo()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+# ---- streams -------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_gives_blocks_by_one_request(server, file):
+    blocks = list(file.stream(block=500_000))
+    assert [len(block) for block in blocks] == [500_000, 500_000, 200_000]
+    assert b"".join(blocks) == BYTES
+    assert [request.range for request in server.requests] == ["bytes=0-"]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (7, None), (len(BYTES) - 1, None), (300_000, len(BYTES))])
+def test_a_part_streams_as_well(file, start, stop):
+    assert b"".join(file.stream(start, stop)) == BYTES[start:stop]
+
+
+def test_a_stream_at_and_behind_the_end(server, file):
+    assert list(file.stream(len(BYTES))) == []
+    assert list(file.stream(5, 5)) == []
+    for start, stop in [(len(BYTES) + 1, None), (0, len(BYTES) + 1), (len(BYTES) + 5, len(BYTES) + 9)]:
+        with pytest.raises(TruncatedFileError):
+            list(file.stream(start, stop))
+    for wrong in ((-1, None), (5, 4)):
+        with pytest.raises(ValueError, match="no range"):
+            file.stream(*wrong)
+    with pytest.raises(ValueError, match="no range"):
+        file.stream(block=0)
+    (server.root / "10017" / "data" / "empty").write_bytes(b"")
+    assert list(hasty(server).file(10017, "data/empty").stream()) == []
+
+
+def test_a_stream_that_is_left_frees_its_connection(server, file):
+    stream = file.stream(block=1000)
+    next(stream)
+    stream.close()
+    many = [hasty(server).file(10017, "data/a.mrc").stream(block=10) for _ in range(20)]
+    for stream in many:
+        next(stream)
+        stream.close()
+    assert file.read(0, 5) == BYTES[:5]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from napari_empiarreader.archive.faults import (
@@ -168,7 +168,11 @@ class ArchiveHandler(BaseHTTPRequestHandler):
             self._send_text(200, page(path, rows), "text/html;charset=UTF-8")
 
     def _send_file(self, local: Path, fault: Fault | None) -> None:
-        stat = local.stat()
+        with local.open("rb") as file:  # length and bytes of one version, also where the file is replaced meanwhile
+            self._send_open_file(file, fault)
+
+    def _send_open_file(self, file: BinaryIO, fault: Fault | None) -> None:
+        stat = os.fstat(file.fileno())
         start, stop, status = 0, stat.st_size, 200
         span = None if isinstance(fault, IgnoreRanges) else _byte_range(self.headers.get("Range"), stat.st_size)
         if span is not None:
@@ -199,7 +203,7 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         breaks = isinstance(fault, CutBody | StallBody | Reset)
-        self._send_part(local, start, min(fault.after or 0, promised) if breaks else promised)
+        self._send_part(file, start, min(fault.after or 0, promised) if breaks else promised)
         if isinstance(fault, StallBody):
             self.server.closing.wait(fault.seconds)  # type: ignore[attr-defined]
         if isinstance(fault, Reset):
@@ -207,12 +211,11 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         if breaks or length != promised:
             self.close_connection = True
 
-    def _send_part(self, local: Path, start: int, wanted: int) -> None:
-        with local.open("rb") as file:
-            file.seek(start)
-            while wanted > 0 and (block := file.read(min(_CHUNK, wanted))):
-                self._write(block)
-                wanted -= len(block)
+    def _send_part(self, file: BinaryIO, start: int, wanted: int) -> None:
+        file.seek(start)
+        while wanted > 0 and (block := file.read(min(_CHUNK, wanted))):
+            self._write(block)
+            wanted -= len(block)
 
     def _reset(self) -> None:
         """End the connection as a machine does that has lost it: at once, without a word."""

@@ -100,7 +100,7 @@ class LoopbackArchive:
         if self._server is None:
             self._server = _Server(("127.0.0.1", 0), partial(ArchiveHandler, self))
             threading.Thread(
-                target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="loopback-archive", daemon=True
+                target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="loopback-archive", daemon=True
             ).start()
 
     def close(self) -> None:

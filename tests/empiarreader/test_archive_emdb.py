@@ -180,6 +180,14 @@ def test_the_first_linked_map_that_emdb_knows_answers(server, archive):
     ]
 
 
+def test_an_answer_is_kept_until_asked_anew(server, archive):
+    entry = Entry(10934, cross_references=("EMD-12602",))
+    assert archive.microscope(entry) == archive.microscope(entry) == FACTS
+    assert len(server.requests) == 1
+    archive.microscope(entry, refresh=True)
+    assert len(server.requests) == 2
+
+
 def test_without_a_linked_map_nobody_is_asked(server, archive):
     assert archive.microscope(Entry(10934, cross_references=("EMPIAR-1",))) is None
     assert server.requests == []

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from napari_empiarreader.archive.bulk import sizes_of
 from napari_empiarreader.archive.cache import cache_for
-from napari_empiarreader.archive.emdb import MicroscopeFacts, microscope_facts
+from napari_empiarreader.archive.emdb import MicroscopeFacts, first_known, parse_emdb_entry
 from napari_empiarreader.archive.entry import Entry, parse_entry
 from napari_empiarreader.archive.entry_xml import parse_entry_xml
 from napari_empiarreader.archive.listing import Item, parse_listing
@@ -90,15 +90,24 @@ class Archive:
         url = f"{self.settings.archive_url}/{number}/{number}.xml"
         return self._kept(url, f"EMPIAR-{number}", lambda page: parse_entry_xml(page, number), refresh)
 
-    def microscope(self, entry: Entry) -> MicroscopeFacts | None:
+    def microscope(self, entry: Entry, *, refresh: bool = False) -> MicroscopeFacts | None:
         """What EMDB knows of the microscope behind an entry: of the first map linked to it; None where none is.
+
+        An answer is kept in the cache for ``settings.listing_age``; ``refresh`` asks anew.
 
         Raises
         ------
         ServerUnreachableError, ArchiveError
             No answer from EMDB, or none that can be used.
         """
-        return microscope_facts(entry.cross_references, self.settings)
+
+        def ask(emdb_id: str) -> MicroscopeFacts:
+            url = f"{self.settings.emdb_url}/entry/{emdb_id}"
+            return self._kept(
+                url, emdb_id, lambda page: parse_emdb_entry(read_json(page, url, emdb_id), emdb_id), refresh
+            )
+
+        return first_known(entry.cross_references, ask)
 
     def list(self, number: int, folder: str = "", *, refresh: bool = False) -> Items:
         """Files and folders in a folder of an entry: folders first, each kind sorted by name.

@@ -8,16 +8,14 @@ single values deviate, so both are read in every shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from napari_empiarreader.archive import _values
-from napari_empiarreader.archive.settings import ArchiveSettings
-from napari_empiarreader.archive.web import get_json
 from napari_empiarreader.errors import ArchiveError, EntryNotFoundError
 
-__all__ = ["MicroscopeFacts", "microscope_facts", "parse_emdb_entry"]
+__all__ = ["MicroscopeFacts", "first_known", "parse_emdb_entry"]
 
 _MOST_MAPS = 20
 """Linked maps that are looked for, where EMDB does not have the first."""
@@ -67,20 +65,13 @@ class MicroscopeFacts:
     resolution: float | None = None
 
 
-def microscope_facts(references: Iterable[str], settings: ArchiveSettings) -> MicroscopeFacts | None:
-    """Facts from the first of the named EMDB entries that EMDB has released; None where there is none.
-
-    Raises
-    ------
-    ServerUnreachableError, ArchiveError
-        No answer from EMDB, or none that can be used.
-    """
+def first_known(references: Iterable[str], ask: Callable[[str], MicroscopeFacts]) -> MicroscopeFacts | None:
+    """What ``ask`` says of the first of the named EMDB entries that EMDB has released; None where there is none."""
     for emdb_id in _ids(references)[:_MOST_MAPS]:
         try:
-            answer = get_json(f"{settings.emdb_url}/entry/{emdb_id}", settings, emdb_id)
+            return ask(emdb_id)
         except EntryNotFoundError:  # a map may be linked long before it is released
             continue
-        return parse_emdb_entry(answer, emdb_id)
     return None
 
 

@@ -335,11 +335,14 @@ def test_an_address_that_had_nothing_does_not_claim_the_file(small, catalogue):
     assert catalogue.update(hasty(small)).added == (10_002, 10_003, 10_700)
 
 
-def test_each_archive_has_its_own_default_file(server):
-    assert Catalogue.of(server.archive).path != Catalogue().path
-    assert (
-        Catalogue.of(Archive(replace(server.settings, api_url=type(server.settings).api_url))).path == Catalogue().path
-    )
+def test_each_archive_has_its_own_file_in_its_cache_folder(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMPIAR_CACHE", str(tmp_path))
+    monkeypatch.delenv("EMPIAR_API_URL", raising=False)
+    assert Catalogue().path == Catalogue.of(Archive()).path == tmp_path / "catalogue.sqlite"
+    assert Catalogue.of(server.archive).path.parent == server.settings.cache_folder
+    assert Catalogue.of(server.archive).path.name != "catalogue.sqlite"
+    monkeypatch.setenv("EMPIAR_API_URL", server.settings.api_url)
+    assert Catalogue().path == tmp_path / Catalogue.of(server.archive).path.name
 
 
 # ---- searching -----------------------------------------------------------------------------------------------

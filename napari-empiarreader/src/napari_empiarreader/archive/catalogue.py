@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from datetime import timedelta
@@ -15,7 +16,7 @@ from napari_empiarreader.archive._catalogue_store import WEIGHTS, CatalogueEntry
 from napari_empiarreader.archive._catalogue_update import CatalogueUpdate, Walk
 from napari_empiarreader.archive._catalogue_words import match_expression
 from napari_empiarreader.archive.entry import Entry, parse_entry
-from napari_empiarreader.archive.settings import ArchiveSettings
+from napari_empiarreader.archive.settings import CACHE_VARIABLE, ArchiveSettings
 from napari_empiarreader.errors import CatalogueError
 from napari_empiarreader.progress import Progress, silent
 
@@ -34,8 +35,8 @@ class Catalogue:
     Parameters
     ----------
     path
-        The file that holds it, by default one in the user's cache folder. It need not exist: :meth:`update` makes it.
-        Threads and processes may share it.
+        The file that holds it, by default one in the folder of ``EMPIAR_CACHE``, else in the user's cache folder. It
+        need not exist: :meth:`update` makes it. Threads and processes may share it.
 
     Examples
     --------
@@ -45,13 +46,13 @@ class Catalogue:
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        self.path = _default_path(ArchiveSettings.api_url) if path is None else Path(path)
+        self.path = _default_path(ArchiveSettings.from_environment()) if path is None else Path(path)
         self._store = Store(self.path)
 
     @classmethod
     def of(cls, archive: Archive) -> Catalogue:
-        """The catalogue of this archive in the user's cache folder; another address has another file."""
-        return cls(_default_path(archive.settings.api_url))
+        """The catalogue of this archive in its cache folder; another address has another file."""
+        return cls(_default_path(archive.settings))
 
     def __len__(self) -> int:
         return self._store.count()
@@ -206,13 +207,15 @@ class Catalogue:
         return None if record is None else parse_entry({f"EMPIAR-{number}": record}, number)
 
 
-def _default_path(api_url: str) -> Path:
-    """The user's file for the catalogue of a service; EMPIAR's own has the plain name."""
+def _default_path(settings: ArchiveSettings) -> Path:
+    """The file for the catalogue of a service, beside the cache of ranges; EMPIAR's own has the plain name."""
     from platformdirs import user_cache_path
 
-    own = api_url == ArchiveSettings.api_url
-    tail = "" if own else "-" + hashlib.sha256(api_url.encode()).hexdigest()[:12]
-    return user_cache_path("napari-empiarreader", appauthor=False) / f"catalogue{tail}.sqlite"
+    named = os.environ.get(CACHE_VARIABLE)
+    folder = settings.cache_folder or (Path(named).expanduser().absolute() if named else None)
+    own = settings.api_url == ArchiveSettings.api_url
+    tail = "" if own else "-" + hashlib.sha256(settings.api_url.encode()).hexdigest()[:12]
+    return (folder or user_cache_path("napari-empiarreader")) / f"catalogue{tail}.sqlite"
 
 
 def _conditions(filters: dict[str, object]) -> tuple[list[str], list[object]]:

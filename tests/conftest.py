@@ -80,7 +80,7 @@ def cryo_test_data() -> Path:
 def _no_internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that looks up or connects to anything but this machine, also where the code hides the error.
 
-    Only Python's sockets are watched; clients written in other languages (obstore) are not.
+    Only Python's sockets are watched; clients written in other languages are not.
     """
     reached: list[str] = []
 

@@ -132,6 +132,15 @@ def test_threads_that_want_the_same_make_one_request(server, settings):
     assert len(server.requests) == 1
 
 
+def test_who_waited_for_another_thread_knows_the_size_as_well(server, settings):
+    server.inject(Delay(0.1), times=None)
+    files = [file_of(settings) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda file: file.read(0, 5000), files))
+    assert [file.size() for file in files] == [len(BYTES)] * 4
+    assert len(server.requests) == 1
+
+
 def test_threads_that_want_the_same_share_its_error(server, settings):
     server.inject(Delay(0.1), times=None)
     server.inject(FailWith(404), times=None)

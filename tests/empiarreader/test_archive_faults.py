@@ -31,6 +31,7 @@ from napari_empiarreader.archive.faults import (
     Reset,
     ShortBody,
     StallBody,
+    Trickle,
     WrongLength,
 )
 from napari_empiarreader.archive.server import LoopbackArchive
@@ -119,6 +120,16 @@ def test_retries_start_anew_where_progress_was_made(server, file):
     assert b"".join(file.stream()) == BYTES
     assert len(server.requests) == 7 > HASTY["retries"] + 1
     assert server.bytes_sent == len(BYTES)
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up(server, archive):
+    patient = Archive(replace(archive.settings, timeout=0.1, retries=1)).file(10017, "data/a.mrc")
+    server.inject(Trickle(0.02))
+    assert patient.read(100, 200_000) == BYTES[100:200_000]
+    server.inject(Trickle(0.02), times=None)
+    with pytest.raises(ServerUnreachableError):
+        patient.read(100, 200_000)
+    assert len(server.requests) == 4
 
 
 def test_a_server_that_hands_out_drops_is_given_up(server, file):

@@ -32,6 +32,7 @@ from napari_empiarreader.archive.faults import (
     Reset,
     ShortBody,
     StallBody,
+    Trickle,
     WrongLength,
 )
 
@@ -202,14 +203,23 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        breaks = isinstance(fault, CutBody | StallBody | Reset)
-        self._send_part(file, start, min(fault.after or 0, promised) if breaks else promised)
+        breaking = fault if isinstance(fault, CutBody | StallBody | Reset) else None
+        if isinstance(fault, Trickle):
+            self._trickle(file, start, promised, fault.seconds)
+        else:
+            self._send_part(file, start, promised if breaking is None else min(breaking.after or 0, promised))
         if isinstance(fault, StallBody):
             self.server.closing.wait(fault.seconds)  # type: ignore[attr-defined]
         if isinstance(fault, Reset):
             self._reset()
-        if breaks or length != promised:
+        if breaking is not None or length != promised:
             self.close_connection = True
+
+    def _trickle(self, file: BinaryIO, start: int, wanted: int, seconds: float) -> None:
+        file.seek(start)
+        while wanted > 0 and not self.server.closing.wait(seconds):  # type: ignore[attr-defined]
+            self._write(file.read(1))
+            wanted -= 1
 
     def _send_part(self, file: BinaryIO, start: int, wanted: int) -> None:
         file.seek(start)

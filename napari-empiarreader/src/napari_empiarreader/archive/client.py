@@ -143,12 +143,12 @@ class Archive:
                     )
                 yield from self.walk(number, item.path, depth=depth - 1, refresh=refresh)
 
-    def glob(self, number: int, pattern: str) -> Iterator[Item]:
+    def glob(self, number: int, pattern: str, *, refresh: bool = False) -> Iterator[Item]:
         """Files and folders that fit a pattern; ``*``, ``?`` and ``[]`` stay within a name, ``**`` crosses folders.
 
         A path without wildcards costs one listing: the one that tells whether it is a file or a folder. A file
         that the listing leaves out is believed to be there, because the archive's listings are known to forget;
-        reading it will tell.
+        reading it will tell. ``refresh`` asks for the listings anew.
         """
         parts = [part for part in pattern.split("/") if part]
         literal = next((i for i, part in enumerate(parts[:-1]) if _has_wildcards(part)), max(len(parts) - 1, 0))
@@ -156,11 +156,11 @@ class Archive:
         if not rest:
             return
         if "**" in rest:
-            for item in self.walk(number, folder):
+            for item in self.walk(number, folder, refresh=refresh):
                 if _fits(item.path.split("/")[literal:], rest):
                     yield item
         else:
-            yield from self._match(number, folder, rest)
+            yield from self._match(number, folder, rest, refresh)
 
     def file(self, number: int, path: str, size_hint_bytes: int | None = None) -> RemoteFile:
         """A file of an entry, to be read in pieces; nothing is asked of the archive yet.
@@ -196,15 +196,15 @@ class Archive:
             cache.put_page(url, page)
         return parsed
 
-    def _match(self, number: int, folder: str, parts: Sequence[str]) -> Iterator[Item]:
-        found = [item for item in self.list(number, folder) if _fits([item.name], parts[:1])]
+    def _match(self, number: int, folder: str, parts: Sequence[str], refresh: bool) -> Iterator[Item]:
+        found = [item for item in self.list(number, folder, refresh=refresh) if _fits([item.name], parts[:1])]
         if not found and len(parts) == 1 and not _has_wildcards(parts[0]):
             found = [Item(parts[0], f"{folder}/{parts[0]}".strip("/"), is_folder=False)]
         for item in found:
             if len(parts) == 1:
                 yield item
             elif item.is_folder:
-                yield from self._match(number, item.path, parts[1:])
+                yield from self._match(number, item.path, parts[1:], refresh)
 
 
 def _files_only(items: Iterable[Item]) -> Iterator[Item]:

@@ -21,6 +21,7 @@ __all__ = [
     "Reset",
     "ShortBody",
     "StallBody",
+    "Trickle",
     "WrongLength",
 ]
 
@@ -123,6 +124,13 @@ class Redirect:
     status: int = 302
 
 
+@dataclass(frozen=True)
+class Trickle:
+    """Send the body byte by byte, with so many seconds before each: never silent for long, and never done."""
+
+    seconds: float = 0.05
+
+
 Fault = (
     FailWith
     | Hang
@@ -138,6 +146,7 @@ Fault = (
     | OtherRange
     | OtherSize
     | Redirect
+    | Trickle
 )
 
 

@@ -6,6 +6,7 @@ The file's name, its equality and its cache are the business of :mod:`napari_emp
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ _PROGRESS = 1 << 20
 _FEW = 2
 """Repeats where patience seldom helps: an answer that makes no sense (one front end of several may be in
 maintenance, seldom all are), or nobody at the address."""
+_SLOWEST, _SLOW_AFTER = 1024.0, 3
+"""Bytes per second below which a body is given up, and the number of time-outs after which that is asked."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _NOT_SATISFIED = re.compile(r"bytes \*/(\d{1,18})")
@@ -162,7 +165,7 @@ class RangeReader:
         try:
             with sent(self.url, self.settings, headers=headers) as answer:
                 unwanted, wanted = self._promised(answer, position, stop, skip=skip)
-                yield from _body(answer, unwanted, wanted)
+                yield from _body(answer, unwanted, wanted, self.settings.timeout)
         except UserError:
             raise
         except broken_off() as error:
@@ -307,13 +310,19 @@ class RangeReader:
         return TruncatedFileError(f"{self.uri}: the file ends{length} before byte {stop:,}, which its header promises")
 
 
-def _body(answer: requests.Response, unwanted: int, wanted: int) -> Generator[bytes]:
+def _body(answer: requests.Response, unwanted: int, wanted: int, patience: float) -> Generator[bytes]:
     """The wanted bytes of a body, piece by piece; a connection that ends too soon raises by itself."""
     left = unwanted + wanted
+    waited = taken = 0.0
     while left:
+        began = time.monotonic()
         piece = answer.raw.read1(min(_PIECE, left), decode_content=False)
+        waited += time.monotonic() - began  # not the time that the caller takes between two pieces
+        taken += len(piece)
         if not piece:
             raise OSError("the body ended before its promised length")
+        if waited > _SLOW_AFTER * patience and taken < _SLOWEST * waited:
+            raise OSError("the body comes drop by drop")
         left -= len(piece)
         if unwanted:
             passed = min(unwanted, len(piece))

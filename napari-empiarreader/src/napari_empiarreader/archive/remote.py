@@ -49,7 +49,6 @@ class RemoteFile:
         self.size_hint_bytes = size_hint_bytes
         self._reader = RangeReader(settings, self.url, self.uri)
         self._used_cache = False
-        self._asked_cache = False
 
     def __repr__(self) -> str:
         return f"RemoteFile({self.uri})"
@@ -206,7 +205,7 @@ class RemoteFile:
     def _cache(self) -> RangeCache | None:
         """The cache, after learning once what it knows about this file, or what the server says if that is old."""
         cache = cache_for(self.settings)
-        if cache is None or self._asked_cache or self._reader.size is not None:
+        if cache is None or self._reader.size is not None:
             return cache
         known = cache.known(self.url)
         if known is not None:
@@ -216,7 +215,6 @@ class RemoteFile:
                 cache.learn(self.url, self._validators())
             else:
                 self._reader.adopt(about)
-        self._asked_cache = True
         return cache
 
     def _forget(self) -> bool:

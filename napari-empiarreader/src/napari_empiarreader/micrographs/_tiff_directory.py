@@ -14,6 +14,7 @@ import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from napari_empiarreader.errors import FormatError, TruncatedFileError, UserErro
 from napari_empiarreader.files import ByteSource, LocalFile
 from napari_empiarreader.micrographs._window import WindowedReader
 
-__all__ = ["Entry", "TagList", "TiffDirectory"]
+__all__ = ["ByteOrder", "Entry", "TagList", "TiffDirectory"]
 
 #: numpy type of each TIFF field type; 5 and 10 are fractions of two numbers.
 _FIELD_TYPES = {
@@ -43,6 +44,9 @@ _FIELD_TYPES = {
     18: "u8",
 }
 _FRACTIONS = (5, 10)
+
+ByteOrder = Literal["<", ">"]
+_BYTE_ORDERS: dict[bytes, ByteOrder] = {b"II": "<", b"MM": ">"}
 
 _MOST_TAGS = 4096
 _MOST_PAGES = 200_000
@@ -145,8 +149,8 @@ class TiffDirectory:
             return ""
         return values.tobytes().split(b"\0")[0].decode("utf-8", "replace")
 
-    def _header(self, head: bytes) -> tuple[str, bool, int]:
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    def _header(self, head: bytes) -> tuple[ByteOrder, bool, int]:
+        order = _BYTE_ORDERS.get(head[:2])
         version = struct.unpack_from(f"{order}H", head, 2)[0] if order and len(head) >= 8 else 0
         if order and version == 42:
             return order, False, int(struct.unpack_from(f"{order}I", head, 4)[0])
@@ -168,7 +172,7 @@ class TiffDirectory:
                     "again); the file is damaged"
                 )
             seen.add(offset)
-            pages.append(self._known.pop(offset, None) or self._parse(offset))
+            pages.append(self._known[offset] if offset in self._known else self._parse(offset))
             offset = pages[-1].next_offset
             if len(pages) == 3 and offset and not isinstance(self.source, LocalFile):
                 self._look_ahead(pages[1], pages[2])

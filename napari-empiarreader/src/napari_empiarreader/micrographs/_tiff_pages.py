@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_empiarreader.errors import FormatError, TruncatedFileError, UserError
 from napari_empiarreader.files import ByteSource
-from napari_empiarreader.micrographs._tiff_directory import TagList, TiffDirectory
+from napari_empiarreader.micrographs._tiff_directory import ByteOrder, TagList, TiffDirectory
 from napari_empiarreader.micrographs._window import read_segments
 
 __all__ = ["EER_COMPRESSIONS", "PageLayout", "decode_page", "page_layout", "page_segments"]
@@ -157,7 +157,7 @@ def _is_grey(palette: np.ndarray) -> bool:
     return bool(same and (np.diff(palette[0].astype(np.int64)) > 0).all())
 
 
-def _types(where: str, bits: int, sample_format: int, byte_order: str) -> tuple[np.dtype, np.dtype]:
+def _types(where: str, bits: int, sample_format: int, byte_order: ByteOrder) -> tuple[np.dtype, np.dtype]:
     kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(sample_format, "")
     if (kind in ("u", "i") and bits in (8, 16, 32, 64)) or (kind == "f" and bits in (16, 32, 64)):
         dtype = np.dtype(f"{kind}{bits // 8}")

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def open_dm(source: ByteSource) -> DmImage:
     return DmImage(source, info, stored, image.data.start)
 
 
-def _stored(source: ByteSource, image: _Image, byte_order: str) -> np.dtype:
+def _stored(source: ByteSource, image: _Image, byte_order: Literal["<", ">"]) -> np.dtype:
     kind = image.values.get("DataType")
     if kind not in _DATA_TYPES:
         what = {3: "complex numbers", 13: "complex numbers", 23: "colours"}.get(_whole(kind), f"data type {kind}")
@@ -188,7 +189,7 @@ class _TagReader:
         order = int.from_bytes(head[at : at + 4], "big")
         if order not in (0, 1):
             raise FormatError(f"{source.uri}: byte order {order} in the header of a DM file; the file is damaged")
-        self.byte_order = "<" if order else ">"
+        self.byte_order: Literal["<", ">"] = "<" if order else ">"
         self._at = at + 4
 
     def images(self) -> list[_Image]:
@@ -234,9 +235,7 @@ class _TagReader:
 
     def _value(self, *, is_image: bool) -> object:
         if self._take(4) != b"%%%%":
-            raise FormatError(
-                f"{self._source.uri}: a tag without its mark before byte {self._at:,}; the file is damaged"
-            )
+            raise FormatError(f"{self._source.uri}: no tag's mark before byte {self._at:,}; the file is damaged")
         count = self._length()
         if not 1 <= count <= _MOST_NUMBERS:
             raise FormatError(f"{self._source.uri}: a tag described by {count:,} numbers; the file is damaged")
@@ -252,9 +251,7 @@ class _TagReader:
             return self._array(_TYPES[numbers[1]], numbers[2], is_image)
         if numbers[0] == _ARRAY and count > 4 and numbers[1] == _STRUCT:
             return self._skip(self._struct_bytes(numbers[1:-1]) * numbers[-1])
-        raise FormatError(
-            f"{self._source.uri}: a value of type {numbers[:3]} at byte {self._at:,}; the file is damaged"
-        )
+        raise FormatError(f"{self._source.uri}: value of type {numbers[:3]} at byte {self._at:,}; the file is damaged")
 
     def _struct_bytes(self, numbers: list[int]) -> int:
         kinds = numbers[4::2]
@@ -273,13 +270,15 @@ class _TagReader:
     def _text(self, length: int) -> str:
         return self._take(length).decode("utf-16-le" if self.byte_order == "<" else "utf-16-be", "replace")
 
-    def _skip(self, length: int) -> None:
+    def _skip(self, length: int) -> object:
+        """Pass over bytes; there is no value then."""
         if self._at + length > self._size:
             raise TruncatedFileError(
                 f"{self._source.uri}: a tag reaches to byte {self._at + length:,}, the file has {self._size:,}; it was "
                 "probably not copied whole, fetch it again"
             )
         self._at += length
+        return None
 
     def _length(self) -> int:
         return int.from_bytes(self._take(8 if self._wide else 4), "big")

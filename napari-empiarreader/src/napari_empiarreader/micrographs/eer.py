@@ -120,9 +120,8 @@ class EerImage:
         if not 0 <= index < self._info.shape[0]:
             raise IndexError(f"{self.source.uri}: frame {index} of {self._info.shape[0]}")
         first = index * self.group
-        places = [
-            page_segments(self._directory, page, self._layout) for page in self._pages[first : first + self.group]
-        ]
+        pages = self._pages[first : first + self.group]
+        places = [page_segments(self._directory, page, self._layout) for page in pages]
         starts = [start for page in places for start in page[0]]
         lengths = [length for page in places for length in page[1]]
         pieces = read_segments(self.source, starts, lengths)
@@ -139,8 +138,7 @@ class EerImage:
         import imagecodecs
 
         skip, across, down = self._bits
-        if not data:
-            raise FormatError(f"{self.source.uri}: raw frame {raw_frame + 1} has no events; the file is damaged")
+        _check_events(self.source, raw_frame, math.prod(self._layout.shape), len(data), skip)
         try:
             imagecodecs.eer_decode(
                 data + bytes(-len(data) % 4),  # the decoder takes whole 32 bit words
@@ -195,11 +193,11 @@ def open_eer(
     metadata = _metadata(directory)
     group = _group(source, len(pages), metadata, group, dose_per_frame)
     shown = len(pages) // group
-    if len(pages) % group:
-        warnings.append(
-            f"the last {len(pages) % group} of {len(pages)} raw frames do not fill a group and are left out"
-        )
-    page_segments(directory, pages[0], layout)
+    rest = len(pages) % group
+    if rest:
+        warnings.append(f"the last {rest} of {len(pages)} raw frames do not fill a group and are left out")
+    bits = _bits(directory, pages[0])
+    _check_events(source, 0, math.prod(layout.shape), sum(page_segments(directory, pages[0], layout)[1]), bits[0])
     pixel_size = metadata.pixel_size
     info = ImageInfo(
         shape=(shown, layout.shape[0] * upsampling, layout.shape[1] * upsampling),
@@ -209,7 +207,7 @@ def open_eer(
         sections="frames" if shown > 1 else "stack",
         warnings=tuple(warnings),
     )
-    return EerImage(directory, pages, layout, info, metadata, group, _bits(directory, pages[0]), upsampling)
+    return EerImage(directory, pages, layout, info, metadata, group, bits, upsampling)
 
 
 def _raw_frames(directory: TiffDirectory) -> tuple[tuple[TagList, ...], PageLayout, list[str]]:
@@ -218,19 +216,24 @@ def _raw_frames(directory: TiffDirectory) -> tuple[tuple[TagList, ...], PageLayo
     if not pages:
         raise FormatError(f"{uri}: no page of electron events in this file; open it as TIFF")
     layout = page_layout(directory, pages[0], directory.pages.index(pages[0]))
-    described = ("width", 256), ("height", 257), ("compression", 259)
-    for page in pages:
-        differing = [
-            name for name, tag in described if directory.number(page, tag, 0) != directory.number(pages[0], tag, 0)
-        ]
-        if differing:
-            raise FormatError(f"{uri}: raw frames differ in {differing[0]}; the file is damaged")
+    described = {tuple(directory.number(page, tag, 0) for tag in (256, 257, 259, 278)) for page in pages}
+    if len(described) > 1:
+        raise FormatError(f"{uri}: raw frames differ in size or compression; the file is damaged")
     left_out = len(directory.pages) - len(pages)
     # The last raw frame is often still open when the camera stops: a page without bytes.
     while len(pages) > 1 and _is_empty(directory, pages[-1]):
         pages.pop()
     empty = len(directory.pages) - left_out - len(pages)
     return tuple(pages), layout, [f"{empty} raw frames at the end are empty and are left out"] if empty else []
+
+
+def _check_events(source: ByteSource, raw_frame: int, pixels: int, stored: int, skip: int) -> None:
+    """Refuse a raw frame whose events cannot reach its last pixel, whatever they are."""
+    if pixels > stored * 8 // skip * 2**skip:
+        raise FormatError(
+            f"{source.uri}: {stored:,} bytes of events for the {pixels:,} pixels of raw frame {raw_frame + 1}; the file "
+            "is damaged, fetch it again"
+        )
 
 
 def _is_empty(directory: TiffDirectory, page: TagList) -> bool:

@@ -1,22 +1,22 @@
 """Gain references: how sensitive each pixel of the camera is, turned as the movie lies, and applied to frames.
 
-**Orientation.** A reference is rotated first and flipped then, as RELION (``--gain_rot``, ``--gain_flip``) and MotionCor2
-and 3 (``-RotGain``, ``-FlipGain``) do, with the same numbers: ``rotate`` is 90 times theirs, ``flip`` 1 is upside down
-and 2 left to right. Seen with row 0 on top, as napari and relion_display show an array, the rotation is **clockwise**;
-MotionCor2 speaks of counter-clockwise because it draws row 0 at the bottom (its G90Rotate2D.cu and RELION's help text
-agree on the arrays).
+**Orientation.** A reference is rotated first and flipped then, as RELION (``--gain_rot``, ``--gain_flip``) and
+MotionCor2 and 3 (``-RotGain``, ``-FlipGain``) do, with the same numbers: ``rotate`` is 90 times theirs, ``flip`` 1 is
+upside down and 2 left to right. Seen with row 0 on top, as napari and relion_display show an array, the rotation is
+**clockwise**; MotionCor2 speaks of counter-clockwise because it draws row 0 at the bottom (the index arithmetic of
+MotionCor3's G90Rotate2D.cu and the help text of RELION's job agree on what happens to the array).
 
 **TIFF.** RELION and MotionCor2 turn TIFF images upside down when they read them; here every array is as stored. For a
 TIFF movie with an MRC reference, or the reverse, their numbers therefore name another orientation here:
 :func:`orientation_in_relion` translates them.
 
 **Multiply or divide.** Frames of K2 and K3 cameras are multiplied with the reference. EER movies of Falcon cameras come
-with one of two kinds (RELION's documentation, "Movie compression"): a TIFF file with the ending ``.gain`` is multiplied,
+with one of two kinds (RELION's documentation, "Movie compression"): a TIFF file with the ending ``.gain`` multiplies,
 any other file holds sensitivities and divides. :func:`open_gain` chooses so when it is told which movie it is for.
 
-**Dead pixels.** Where the reference is zero, negative or not a number, the camera saw nothing that can be trusted; such a
-pixel gets the mean of the good pixels of the frame among its neighbours (the median of the whole frame where there is
-none), so that contrast and Fourier transforms are not spoiled. RELION likewise counts pixels of zero gain as defects.
+**Dead pixels.** Where the reference is zero, negative or not a number, the camera saw nothing that can be trusted. Such
+a pixel gets the mean of its good neighbours (the median of the whole frame where there is none), so that contrast and
+Fourier transforms are not spoiled. RELION likewise counts pixels of zero gain as defects.
 """
 
 from __future__ import annotations
@@ -180,24 +180,16 @@ def open_gain(
     FormatError, TruncatedFileError
         No image, or one without a positive value.
     """
-    image = _open(source)
+    from napari_empiarreader.micrographs.formats import open_image
+
+    image = open_image(source)
     if multiply is None:
-        is_eer = movie is not None and movie.lower().endswith(".eer")
-        multiply = not is_eer or source.name.lower().endswith(".gain")
+        is_eer = movie is not None and _bare_name(movie).endswith(".eer")
+        multiply = not is_eer or _bare_name(source.name).endswith(".gain")
     values = image.frame(0)
     if np.iscomplexobj(values):
         raise FormatError(f"{source.uri}: complex values are no gain reference; choose an image of real numbers")
     return GainReference(values.astype(np.float32), flip, rotate, multiply, source.uri)
-
-
-def _open(source: ByteSource) -> Any:
-    if source.name.lower().endswith(".gain"):
-        from napari_empiarreader.micrographs.tiff import open_tiff
-
-        return open_tiff(source)
-    from napari_empiarreader.micrographs.formats import open_image
-
-    return open_image(source)
 
 
 def orientation_in_relion(gain_rot: int, gain_flip: int, *, gain: str, movie: str) -> tuple[Flip, Rotation]:
@@ -219,7 +211,7 @@ def orientation_in_relion(gain_rot: int, gain_flip: int, *, gain: str, movie: st
     """
     if gain_rot not in (0, 1, 2, 3) or gain_flip not in (0, 1, 2):
         raise ValueError(f"--gain_rot {gain_rot} --gain_flip {gain_flip}: give 0 to 3, and 0 to 2")
-    is_eer = movie.lower().endswith(".eer")
+    is_eer = _bare_name(movie).endswith(".eer")
     gain_turned = _is_tiff(gain) and not is_eer
     # Every orientation is a rotation, then perhaps upside down; left to right is half a turn, then upside down.
     turns, is_flipped = gain_rot + (2 if gain_flip == 2 else 0), gain_flip > 0
@@ -231,7 +223,12 @@ def orientation_in_relion(gain_rot: int, gain_flip: int, *, gain: str, movie: st
 
 
 def _is_tiff(name: str) -> bool:
-    return name.lower().removesuffix(".gz").removesuffix(".bz2").endswith((".tif", ".tiff", ".gain"))
+    return _bare_name(name).endswith((".tif", ".tiff", ".gain"))
+
+
+def _bare_name(name: str) -> str:
+    """A file's name in small letters, without the ending of a compression."""
+    return name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
 
 
 def guess_orientation(frames_sum: np.ndarray, gain: GainReference) -> list[OrientationGuess]:

@@ -25,7 +25,7 @@ from napari_empiarreader.micrographs._tiff_pages import (
     page_segments,
 )
 from napari_empiarreader.micrographs._tiff_scale import tiff_pixel_size
-from napari_empiarreader.micrographs.image import ImageInfo
+from napari_empiarreader.micrographs.image import ImageFile, ImageInfo
 
 __all__ = ["TiffImage", "open_tiff"]
 
@@ -81,12 +81,12 @@ class TiffImage:
             return self._segments[index]
 
 
-def open_tiff(source: ByteSource) -> TiffImage:
+def open_tiff(source: ByteSource) -> ImageFile:
     """Open a TIFF or BigTIFF file of greyscale pages; its directory is read, and no pixel.
 
     Uncompressed, LZW, deflate, zstd, LZMA, packbits and greyscale JPEG, in strips or tiles, of 1 to 64 bits. Several
     pages are the frames of a movie, one page is a stack of one. Pages of other sizes (thumbnails) are left out with a
-    warning.
+    warning. An EER movie under a TIFF name is opened as what it is.
 
     Parameters
     ----------
@@ -99,6 +99,10 @@ def open_tiff(source: ByteSource) -> TiffImage:
         Not a TIFF file, colours, something this reader does not know, or sizes that cannot be true.
     """
     directory = TiffDirectory(source)
+    if any(directory.number(page, 259, 1) in EER_COMPRESSIONS for page in directory.pages[:2]):
+        from napari_empiarreader.micrographs.eer import open_eer
+
+        return open_eer(source)
     pages, layout, warnings = _frames(directory)
     # The first page shows whether sizes and bytes agree, before anybody asks for memory of that size.
     starts, lengths = page_segments(directory, pages[0], layout)
@@ -130,8 +134,6 @@ def _frames(directory: TiffDirectory) -> tuple[tuple[TagList, ...], PageLayout, 
         except FormatError as error:
             errors.append(error)
             continue
-        if layout.compression in EER_COMPRESSIONS:
-            raise FormatError(f"{directory.source.uri}: an EER file; give it the ending .eer, or open it as EER")
         # Writers may say "all rows" in two ways; everything else has to be equal.
         key = replace(layout, segment=layout.segment if layout.is_tiled else (0, 0))
         strip_rows.setdefault(key, layout)

@@ -64,6 +64,11 @@ class ImageCache:
         mine.set_result(image)
         return image
 
+    def peek(self, key: Hashable) -> np.ndarray | None:
+        """The image under ``key`` if it is in memory."""
+        with self._lock:
+            return self._images.get(key)
+
     def forget(self) -> None:
         """Drop every image."""
         with self._lock:

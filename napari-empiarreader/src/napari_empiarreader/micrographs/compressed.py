@@ -7,7 +7,9 @@ first block of the compressed file; a frame in the middle costs everything befor
 from __future__ import annotations
 
 import bz2
+import errno
 import lzma
+import shutil
 import tempfile
 import threading
 import weakref
@@ -24,10 +26,14 @@ __all__ = ["DecompressedFile", "decompressed"]
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 16, 1 << 23
 #: Unpacked bytes in one step: what a bomb can make of memory.
 _STEP = 1 << 22
+#: Memory for the dictionary of an .xz file; its strongest preset needs 65 MiB.
+_DICTIONARY = 1 << 27
 #: Kept in memory before a file is made.
 _IN_MEMORY = 1 << 22
 #: No image is longer than this when unpacked.
-_LONGEST = 1 << 38
+_LONGEST = 1 << 36
+#: Disk left free for others.
+_LEFT_FREE = 1 << 28
 
 
 class DecompressedFile:
@@ -123,7 +129,7 @@ class DecompressedFile:
             if self._fault is not None:
                 raise self._fault
             try:
-                unpacked = self._next()
+                unpacked = self._next(min(max(stop - self._length, _FIRST_BLOCK), _STEP))
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
                 if isinstance(error, UserError) and not isinstance(error, FormatError):
                     raise  # of the archive: the next read may have more luck
@@ -132,16 +138,19 @@ class DecompressedFile:
             try:
                 self._unpacked.seek(self._length)
                 self._unpacked.write(unpacked)
+                if self._length > _IN_MEMORY and shutil.disk_usage(tempfile.gettempdir()).free < _LEFT_FREE:
+                    raise OSError(errno.ENOSPC, "the disk is nearly full")
             except OSError as error:
-                raise FormatError(
+                self._fault = UserError(
                     f"{self.uri}: no room to unpack it in {tempfile.gettempdir()} ({error.strerror}); make room there, "
                     "or set TMPDIR to a larger disk"
-                ) from error
+                )
+                raise self._fault from error
             self._length += len(unpacked)
             if self._length >= _LONGEST:
                 self._fault = FormatError(f"{self.uri}: unpacks to more than {_LONGEST >> 30} GiB, which is no image")
 
-    def _next(self) -> bytes:
+    def _next(self, most: int) -> bytes:
         if self._steps.wants_more:
             block = self.source.read(self._position, self._position + self._block, at_most=True)
             self._position += len(block)
@@ -155,7 +164,7 @@ class DecompressedFile:
                 self._ended = True
                 return b""
             self._steps.give(block)
-        unpacked = self._steps.unpack(_STEP)
+        unpacked = self._steps.unpack(most)
         self._ended = self._steps.finished
         return unpacked
 
@@ -183,11 +192,12 @@ class _Steps:
     """Unpacks what it is given by steps of bounded size, through as many members as follow each other."""
 
     def __init__(self, ending: str) -> None:
-        self._new: Callable[[], _Decompressor] = {
+        new: dict[str, Callable[[], _Decompressor]] = {
             ".gz": lambda: zlib.decompressobj(wbits=31),
             ".bz2": bz2.BZ2Decompressor,
-            ".xz": lzma.LZMADecompressor,
-        }[ending]
+            ".xz": lambda: lzma.LZMADecompressor(memlimit=_DICTIONARY),
+        }
+        self._new = new[ending]
         self._magic = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}[ending]
         self._member = self._new()
         self._waiting = b""

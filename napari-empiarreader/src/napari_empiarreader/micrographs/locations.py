@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "find_files"]
 
-#: Suffixes of micrographs that are taken from a folder.
+#: Suffixes of micrographs that are taken from a folder unless others are asked for (:mod:`.formats` knows them all).
 IMAGE_SUFFIXES = (".mrc", ".mrcs")
 
 
@@ -96,7 +96,7 @@ def _in_archive(text: str, suffixes: tuple[str, ...], archive: Archive | None) -
         raise NothingFoundError(
             f"{text}: no {' or '.join(suffixes)} file there; look with 'napari-empiarreader list {number}'"
         )
-    return [archive.file(number, item.path) for item in files]
+    return [archive.file(number, item.path, item.size_hint_bytes) for item in files]
 
 
 def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:

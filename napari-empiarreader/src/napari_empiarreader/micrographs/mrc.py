@@ -17,7 +17,13 @@ from napari_empiarreader.errors import FormatError, PixelSizeError
 from napari_empiarreader.files import ByteSource, replaced_when_complete
 from napari_empiarreader.micrographs.image import ImageFile, ImageInfo, Sections
 from napari_empiarreader.micrographs.mrc_extended import read_extended_header
-from napari_empiarreader.micrographs.mrc_header import HEADER_BYTES, MrcHeader, parse_mrc_header
+from napari_empiarreader.micrographs.mrc_header import (
+    HEADER_BYTES,
+    ByteOrder,
+    MrcHeader,
+    may_agree_with_length,
+    parse_mrc_header,
+)
 
 if TYPE_CHECKING:
     import dask.array
@@ -166,7 +172,7 @@ def _parse(data: bytes, source: ByteSource) -> MrcHeader:
     try:
         return parse_mrc_header(head, source.uri)
     except FormatError:
-        if len(head) < HEADER_BYTES:
+        if len(head) < HEADER_BYTES or not may_agree_with_length(head):
             raise
         # Only a header that cannot stand alone costs the question for the file's length.
         return parse_mrc_header(head, source.uri, source.size())
@@ -186,7 +192,7 @@ def _decoded(data: bytes | memoryview, header: MrcHeader, sections: int) -> np.n
     return pixels.astype(header.dtype.newbyteorder("="), copy=False)
 
 
-def _order(header: MrcHeader) -> str:
+def _order(header: MrcHeader) -> ByteOrder:
     return "<" if header.dtype == header.dtype.newbyteorder("<") else ">"
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from napari_empiarreader.errors import FormatError
 
-__all__ = ["HEADER_BYTES", "MrcHeader", "parse_mrc_header"]
+__all__ = ["HEADER_BYTES", "MrcHeader", "may_agree_with_length", "parse_mrc_header"]
 
 HEADER_BYTES = 1024
+
+ByteOrder = Literal["<", ">"]
+_ORDERS: tuple[ByteOrder, ...] = ("<", ">")
 
 #: The largest side and number of sections believed; the largest detectors have 11,520 pixels a side.
 _LARGEST_SIDE = 1 << 17
@@ -100,7 +105,7 @@ class MrcHeader:
 class _Fields:
     """The header's numbers, read in one byte order."""
 
-    order: str
+    order: ByteOrder
     size: tuple[int, int, int]
     mode: int
     sampling: tuple[int, int, int]
@@ -194,7 +199,7 @@ def _header(fields: _Fields, data: bytes, uri: str, offset: int, warnings: tuple
     )
 
 
-def _fields(data: bytes, order: str) -> _Fields:
+def _fields(data: bytes, order: ByteOrder) -> _Fields:
     numbers = struct.unpack_from(f"{order}10i6f3i3f2i", data)
     stamp, flags = struct.unpack_from(f"{order}2i", data, 152)
     return _Fields(
@@ -213,26 +218,42 @@ def _fields(data: bytes, order: str) -> _Fields:
 
 def _in_likely_order(data: bytes) -> _Fields:
     """The machine stamp is often wrong: a mode is believable in one byte order only, and mode 0 by its sizes."""
-    orders = "><" if data[212:213] == b"\x11" else "<>"
-    both = [_fields(data, order) for order in orders]
+    both = [_fields(data, order) for order in _ORDERS]
+    if data[212:213] == b"\x11":
+        both.reverse()
     likely = [fields for fields in both if 0 <= fields.mode < 256]
     return next((fields for fields in likely if fields.believable), likely[0] if likely else both[0])
 
 
-def _by_length(data: bytes, size: int) -> tuple[_Fields, int] | None:
-    """The numbers whose image fills the file exactly, and where it starts; None if there are none."""
-    for order in "<>":
+def may_agree_with_length(data: bytes) -> bool:
+    """Whether a header that cannot stand alone might be believed for a file of the right length."""
+    return not _is_page(data) and any(True for _ in _possible_ends(data))
+
+
+def _possible_ends(data: bytes) -> Iterator[tuple[int, _Fields, int]]:
+    """Lengths that a file with these numbers may have, the numbers, and where its image would start."""
+    for order in _ORDERS:
         fields = _fields(data, order)
         if fields.mode not in _TYPES or not fields.believable_sides:
             continue
+        width, height, sections = fields.size
         pixels = MrcHeader(
-            (fields.size[2], fields.size[1], fields.size[0]), np.dtype(_TYPES[fields.mode]), None, 0, False,
-            fields.mode, fields.mode == 101,
-        ).data_end  # fmt: skip
-        for extended in (fields.extended, 0):
-            if 0 <= extended <= _LARGEST_EXTENDED_HEADER and HEADER_BYTES + extended + pixels == size:
-                return fields, HEADER_BYTES + extended
-    return None
+            shape=(sections, height, width),
+            dtype=np.dtype(_TYPES[fields.mode]),
+            pixel_size=None,
+            data_offset=0,
+            is_volume=False,
+            mode=fields.mode,
+            packed=fields.mode == 101,
+        ).data_end
+        for offset in {HEADER_BYTES + fields.extended, HEADER_BYTES}:
+            if HEADER_BYTES <= offset <= HEADER_BYTES + _LARGEST_EXTENDED_HEADER:
+                yield offset + pixels, fields, offset
+
+
+def _by_length(data: bytes, size: int) -> tuple[_Fields, int] | None:
+    """The numbers whose image fills the file exactly, and where it starts; None if there are none."""
+    return next(((fields, offset) for end, fields, offset in _possible_ends(data) if end == size), None)
 
 
 def _is_half_as_wide(fields: _Fields, data: bytes) -> bool:

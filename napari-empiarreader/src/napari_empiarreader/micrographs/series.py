@@ -18,8 +18,9 @@ import numpy as np
 from napari_empiarreader.errors import FormatError, MixedSizesError, NothingFoundError, PixelSizeError
 from napari_empiarreader.files import ByteSource, LocalFile
 from napari_empiarreader.micrographs.cache import shared_cache
+from napari_empiarreader.micrographs.formats import open_image
+from napari_empiarreader.micrographs.image import ImageFile, ImageInfo
 from napari_empiarreader.micrographs.locations import find_files
-from napari_empiarreader.micrographs.mrc import MrcHeader, read_mrc, read_mrc_header
 from napari_empiarreader.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -27,7 +28,34 @@ if TYPE_CHECKING:
 
     from napari_empiarreader.archive import Archive
 
-__all__ = ["MicrographSeries", "open_micrographs"]
+__all__ = [
+    "MicrographSeries",
+    "check_pixel_size",
+    "described",
+    "distinct_names",
+    "files_series",
+    "gathered",
+    "image_key",
+    "listed",
+    "open_micrographs",
+    "required_pixel_size",
+    "sections_series",
+]
+
+
+def check_pixel_size(pixel_size: float | None) -> None:
+    """Refuse a pixel size (Å) that cannot be; None is unknown and may be."""
+    if pixel_size is not None and not (math.isfinite(pixel_size) and pixel_size > 0):
+        raise PixelSizeError(f"a pixel size of {pixel_size} Å is impossible; give a positive number of Å")
+
+
+def required_pixel_size(pixel_size: float | None, source: str) -> float:
+    """Pixel size in Å, or an error that says how to give it."""
+    if pixel_size is None:
+        raise PixelSizeError(
+            f"{source}: the pixel size is not in the header; give it in Å (--pixel-size, or the field 'Pixel size')"
+        )
+    return pixel_size
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,8 @@ class MicrographSeries:
         Function from index to image ``(y, x)``; called from any thread.
     source
         Where they came from, for people and for provenance.
+    tilts
+        Stage tilt of each in degrees, where they are the sections of a tilt series whose header says so.
     """
 
     names: tuple[str, ...]
@@ -56,13 +86,13 @@ class MicrographSeries:
     pixel_size: float | None
     reader: Callable[[int], np.ndarray] = field(repr=False)
     source: str = ""
+    tilts: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __post_init__(self) -> None:
-        if self.pixel_size is not None and not (math.isfinite(self.pixel_size) and self.pixel_size > 0):
-            raise PixelSizeError(f"a pixel size of {self.pixel_size} Å is impossible; give a positive number of Å")
+        check_pixel_size(self.pixel_size)
 
     @classmethod
     def from_array(
@@ -95,12 +125,7 @@ class MicrographSeries:
         PixelSizeError
             Neither the files nor the user said.
         """
-        if self.pixel_size is None:
-            raise PixelSizeError(
-                f"{self.source or self.names[0]}: the pixel size is not in the header; give it in Å (--pixel-size, or "
-                "the field 'Pixel size')"
-            )
-        return self.pixel_size
+        return required_pixel_size(self.pixel_size, self.source or self.names[0])
 
     def to_dask(self) -> dask.array.Array:
         """Lazy array ``(micrograph, y, x)``, one chunk per micrograph; nothing is read until a chunk is computed."""
@@ -108,8 +133,8 @@ class MicrographSeries:
 
         import dask.array as da
 
-        def block(block_info: dict) -> np.ndarray:
-            return self.reader(block_info[None]["chunk-location"][0])[None]
+        def block(block_id: tuple[int, ...]) -> np.ndarray:
+            return self.reader(block_id[0])[None]
 
         height, width = self.shape
         # One symbolic layer for the whole stack: a slider step costs the same for 5,000 files as for 5.
@@ -130,13 +155,13 @@ def open_micrographs(
     archive: Archive | None = None,
     progress: Progress = silent,
 ) -> MicrographSeries:
-    """Open micrographs lazily.
+    """Open micrographs of one size lazily; for movies and mixed sizes see :func:`~.opening.open_images`.
 
     Parameters
     ----------
     locations
-        Files, folders, patterns, ``file://`` or ``empiar://`` addresses; see :func:`.find_files`. A stack counts as
-        one micrograph per section.
+        Files of any image format, folders (of which the MRC files are taken), patterns, ``file://`` or ``empiar://``
+        addresses; see :func:`.find_files`. A stack counts as one micrograph per section.
     pixel_size
         Å per pixel; overrides the header.
     archive
@@ -155,100 +180,139 @@ def open_micrographs(
         A location holds nothing, a first header is damaged, local files differ in size or type, the archive is out of
         reach.
     """
-    if isinstance(locations, str | Path | ByteSource):
-        locations = [locations]
+    locations = listed(locations)
+    files = gathered(locations, archive=archive, progress=progress)
+    first = open_image(files[0])
+    if first.info.shape[0] > 1 and len(files) == 1:
+        return sections_series(files[0], first, pixel_size)
+    for file in files[1:]:
+        # Local headers cost nothing; a remote one costs a round trip each, so those are checked when they are read.
+        if isinstance(file, LocalFile):
+            _check_same(open_image(file).info, first.info, file, files[0])
+    _check_same(first.info, first.info, files[0], files[0])
+    return files_series(files, first, pixel_size=pixel_size, source=described(locations))
+
+
+def listed(
+    locations: str | Path | ByteSource | Sequence[str | Path | ByteSource],
+) -> Sequence[str | Path | ByteSource]:
+    """One location or several as several."""
+    return [locations] if isinstance(locations, str | Path | ByteSource) else locations
+
+
+def described(locations: Sequence[str | Path | ByteSource]) -> str:
+    """Where images came from, for people."""
+    return locations[0].uri if isinstance(locations[0], ByteSource) else str(locations[0])
+
+
+def gathered(
+    locations: Sequence[str | Path | ByteSource],
+    *,
+    suffixes: tuple[str, ...] | None = None,
+    archive: Archive | None = None,
+    progress: Progress = silent,
+) -> list[ByteSource]:
+    """Files that all the locations mean, in their order; see :func:`.find_files` for the errors."""
     files: list[ByteSource] = []
     for i, location in enumerate(locations):
         progress(i, len(locations), f"looking through {location}")
-        files += find_files(location, archive=archive)
+        files += find_files(location, archive=archive, **({} if suffixes is None else {"suffixes": suffixes}))
     if not files:
         raise NothingFoundError("no micrographs were named; give files, folders, patterns or empiar:// addresses")
-    header = read_mrc_header(files[0])
-    if header.shape[0] > 1 and len(files) == 1:
-        return _sections(files[0], header, pixel_size)
-    for file in files:
-        # Local headers cost nothing; a remote one costs a round trip each, so those are checked when they are read.
-        if isinstance(file, LocalFile):
-            _check_same(read_mrc_header(file), header, file, files[0])
-    _check_same(header, header, files[0], files[0])
+    return files
+
+
+def files_series(
+    files: Sequence[ByteSource],
+    first: ImageFile,
+    *,
+    pixel_size: float | None = None,
+    source: str = "",
+    names: Sequence[str] | None = None,
+) -> MicrographSeries:
+    """Series of files with one image each, all believed to be as ``first`` is until they are read."""
+    expected = first.info
+    owner = first.source
 
     def read(index: int) -> np.ndarray:
         file = files[index]
-        return shared_cache().get(_key(file, 0), lambda: _read_single(file, header, files[0]))
+        return shared_cache().get(
+            image_key(file, 0, expected.dtype), lambda: _read_single(file, first, expected, owner)
+        )
 
     return MicrographSeries(
-        names=_distinct_names(files),
-        shape=header.shape[1:],
-        dtype=header.dtype.newbyteorder("="),
-        pixel_size=pixel_size if pixel_size is not None else header.pixel_size,
+        names=tuple(names) if names is not None else distinct_names(files),
+        shape=expected.shape[1:],
+        dtype=expected.dtype,
+        pixel_size=pixel_size if pixel_size is not None else expected.pixel_size,
         reader=read,
-        source=locations[0].uri if isinstance(locations[0], ByteSource) else str(locations[0]),
+        source=source or owner.uri,
     )
 
 
-def _key(file: ByteSource, section: int) -> tuple[object, ...]:
+def sections_series(file: ByteSource, image: ImageFile, pixel_size: float | None = None) -> MicrographSeries:
+    """Series of the sections of one file that is open as ``image``, named ``0001@file``."""
+    info = image.info
+
+    def read(index: int) -> np.ndarray:
+        return shared_cache().get(image_key(file, index, info.dtype), lambda: image.frame(index))
+
+    digits = len(str(info.shape[0]))
+    return MicrographSeries(
+        names=tuple(f"{i + 1:0{digits}d}@{file.name}" for i in range(info.shape[0])),
+        shape=info.shape[1:],
+        dtype=info.dtype,
+        pixel_size=pixel_size if pixel_size is not None else info.pixel_size,
+        reader=read,
+        source=file.uri,
+        tilts=info.tilts,
+    )
+
+
+def image_key(file: ByteSource, section: int, dtype: np.dtype) -> tuple[object, ...]:
     """What identifies an image in the cache: the file itself, not its address, which two archives may share.
 
     A local file that was written anew is another image.
     """
     if isinstance(file, LocalFile):
         status = file.path.stat() if file.path.exists() else None
-        return (file, section, status and (status.st_mtime_ns, status.st_size))
-    return (file, section)
+        return (file, section, dtype.str, status and (status.st_mtime_ns, status.st_size))
+    return (file, section, dtype.str)
 
 
-def _read_single(file: ByteSource, expected: MrcHeader, first: ByteSource) -> np.ndarray:
-    header, sections = read_mrc(file, expected)
-    _check_same(header, expected, file, first)
-    # A view would keep the file's bytes alive unseen by the cache's bound.
-    return sections[0].astype(expected.dtype.newbyteorder("="), copy=True)
+def _read_single(file: ByteSource, like: ImageFile, expected: ImageInfo, first: ByteSource) -> np.ndarray:
+    image = open_image(file, like)
+    _check_same(image.info, expected, file, first)
+    return image.frame(0).astype(expected.dtype, copy=False)
 
 
-def _check_same(header: MrcHeader, expected: MrcHeader, file: ByteSource, first: ByteSource) -> None:
-    if header.shape[0] != 1:
-        raise MixedSizesError(f"{file.uri}: a stack of {header.shape[0]} sections among micrographs; open it alone")
-    if header.shape != expected.shape:
+def _check_same(info: ImageInfo, expected: ImageInfo, file: ByteSource, first: ByteSource) -> None:
+    if info.shape[0] != 1:
+        raise MixedSizesError(f"{file.uri}: a stack of {info.shape[0]} sections among micrographs; open it alone")
+    if info.shape != expected.shape:
         raise MixedSizesError(
-            f"{file.uri} has {header.shape[2]} x {header.shape[1]} pixels, {first.uri} has "
-            f"{expected.shape[2]} x {expected.shape[1]}; open one size at a time"
+            f"{file.uri} has {info.shape[2]} x {info.shape[1]} pixels, {first.uri} has "
+            f"{expected.shape[2]} x {expected.shape[1]}; open one size at a time, or sort the files by size before "
+            "they are shown (open_images with check='all')"
         )
-    if not np.can_cast(header.dtype, expected.dtype):
+    if not np.can_cast(info.dtype, expected.dtype):
         raise FormatError(
-            f"{file.uri} holds {header.dtype.name} values, {first.uri} holds {expected.dtype.name}, which cannot take "
+            f"{file.uri} holds {info.dtype.name} values, {first.uri} holds {expected.dtype.name}, which cannot take "
             "them; open them apart"
         )
 
 
-def _sections(file: ByteSource, header: MrcHeader, pixel_size: float | None) -> MicrographSeries:
-    def read(index: int) -> np.ndarray:
-        return shared_cache().get(_key(file, index), lambda: _read_section(file, header, index))
-
-    digits = len(str(header.shape[0]))
-    return MicrographSeries(
-        names=tuple(f"{i + 1:0{digits}d}@{file.name}" for i in range(header.shape[0])),
-        shape=header.shape[1:],
-        dtype=header.dtype.newbyteorder("="),
-        pixel_size=pixel_size if pixel_size is not None else header.pixel_size,
-        reader=read,
-        source=file.uri,
-    )
-
-
-def _read_section(file: ByteSource, header: MrcHeader, index: int) -> np.ndarray:
-    start = header.data_offset + index * header.section_bytes
-    data = file.read(start, start + header.section_bytes)
-    return np.frombuffer(data, header.dtype).reshape(header.shape[1:]).astype(header.dtype.newbyteorder("="))
-
-
-def _distinct_names(files: Sequence[ByteSource]) -> tuple[str, ...]:
+def distinct_names(files: Sequence[ByteSource]) -> tuple[str, ...]:
     """File names; where two folders hold the same name, with as many folders as tell them apart."""
-    if len({_identity(file) for file in files}) < len(files):
-        twice = next(file for i, file in enumerate(files) if _identity(file) in map(_identity, files[:i]))
-        raise NothingFoundError(f"the same file was named twice: {twice.uri}; name each micrograph once")
+    identities = [_identity(file) for file in files]
+    if len(set(identities)) < len(files):
+        seen: set[str] = set()
+        twice = next(i for i, one in enumerate(identities) if one in seen or seen.add(one))  # type: ignore[func-returns-value]
+        raise NothingFoundError(f"the same file was named twice: {files[twice].uri}; name each micrograph once")
     names = [file.name for file in files]
     if len(set(names)) == len(names):
         return tuple(names)
-    parts = [_identity(file).replace("\\", "/").split("/") for file in files]
+    parts = [one.replace("\\", "/").split("/") for one in identities]
     depth = 2
     while len({tuple(p[-depth:]) for p in parts}) < len(files):
         depth += 1

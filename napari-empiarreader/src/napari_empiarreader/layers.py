@@ -6,36 +6,58 @@ Nothing here needs napari; a layer is the tuple ``(data, attributes, type)`` tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_empiarreader.coordinates import ParticleTable
-from napari_empiarreader.errors import CoordinatesError
+from napari_empiarreader.errors import CoordinatesError, FormatError
 from napari_empiarreader.micrographs import MicrographSeries, contrast_limits
+from napari_empiarreader.micrographs.image import Sections
+from napari_empiarreader.micrographs.movies import MovieSeries
+from napari_empiarreader.micrographs.opening import open_images
+from napari_empiarreader.micrographs.preview import power_spectrum
+from napari_empiarreader.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from napari_empiarreader.archive import Archive
+    from napari_empiarreader.micrographs.gain import GainReference
 
 __all__ = [
     "LayerData",
     "layer_frame",
     "layer_pixel_size",
     "micrograph_layer",
+    "movie_layer",
+    "open_layers",
+    "OpenedLayers",
     "particles_from_layer",
     "particles_layer",
+    "power_spectrum_layer",
+    "summed_layer",
+    "volume_layer",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 AXIS_LABELS = ("micrograph", "y", "x")
 
+_PYRAMID_SIDE = 4096
+"""Micrographs with a longer side get levels for the screen: an 8k picture would be moved to the graphics card whole."""
 
-def layer_frame(pixel_size: float | None) -> dict[str, Any]:
-    """Scale, units and axis labels that all layers of one series share; in pixels where the size is unknown."""
-    known = pixel_size is not None
-    size = pixel_size if pixel_size is not None else 1.0
+
+def layer_frame(pixel_size: float | None, axis_labels: Sequence[str] = AXIS_LABELS) -> dict[str, Any]:
+    """Scale, units and axis labels that all layers of one series share; in pixels where the size is unknown.
+
+    The last two axes are lengths; of the others only ``z`` is one.
+    """
+    known, size = pixel_size is not None, 1.0 if pixel_size is None else pixel_size
+    lengths = [label in ("z", "y", "x") for label in axis_labels]
     return {
-        "scale": (1.0, size, size),
-        "units": ("pixel", "angstrom", "angstrom") if known else ("pixel", "pixel", "pixel"),
-        "axis_labels": AXIS_LABELS,
+        "scale": tuple(size if is_length else 1.0 for is_length in lengths),
+        "units": tuple("angstrom" if is_length and known else "pixel" for is_length in lengths),
+        "axis_labels": tuple(axis_labels),
     }
 
 
@@ -53,6 +75,120 @@ def layer_pixel_size(attributes: Mapping[str, Any]) -> float | None:
     return None
 
 
+@dataclass(frozen=True)
+class OpenedLayers:
+    """Layers of what was named, and what there is to say about them.
+
+    Attributes
+    ----------
+    layers
+        One for each size, number of frames and type.
+    left_out
+        Files that could not be opened, with the reason.
+    warnings
+        Sentences about what is odd, such as a header and an entry that disagree on the pixel size.
+    summary
+        One sentence for a status line.
+    """
+
+    layers: list[LayerData]
+    left_out: dict[str, str]
+    warnings: list[str]
+    summary: str
+
+
+def open_layers(
+    locations: Any,
+    *,
+    archive: Archive | None = None,
+    pixel_size: float | None = None,
+    sections: Sections | None = None,
+    gain: GainReference | None = None,
+    name: str | None = None,
+    deposited: float | None = None,
+    shown: int = 0,
+    progress: Progress = silent,
+) -> OpenedLayers:
+    """Lazy layers of any images: micrographs, movies, stacks and volumes, one layer for each size.
+
+    Reads headers, and of each layer the image that will be on the screen first, into the shared cache; for a worker
+    thread.
+
+    Parameters
+    ----------
+    locations, sections, archive, progress
+        As for :func:`~napari_empiarreader.micrographs.open_images`.
+    pixel_size
+        Å, from the user; overrides the headers.
+    gain
+        Movies open as sums of their frames, corrected by it.
+    name
+        Of the layer; by default the folder or file.
+    deposited
+        Å, from the archive; stands in where the headers say nothing.
+    shown
+        Index of the micrograph on the screen.
+
+    Raises
+    ------
+    NothingFoundError, FormatError, ArchiveError
+        Nothing is there, or nothing could be opened.
+    """
+    opened = open_images(locations, pixel_size=pixel_size, sections=sections, archive=archive, progress=progress)
+    warnings, layers, sentences = list(opened.warnings), [], []
+    for series in opened:
+        if pixel_size is None:
+            series, warning = _with_deposited(series, deposited)
+            warnings += [warning] * (bool(warning) and warning not in warnings)
+        own = name if name is None or len(opened) == 1 else f"{name} {series.shape[-1]} × {series.shape[-2]}"
+        made = series.summed(gain) if gain is not None and isinstance(series, MovieSeries) else series
+        if isinstance(made, MicrographSeries):
+            made.read(min(shown, len(made) - 1))
+        layers.append(_layer_of(made, own))
+        sentences.append(_sentence(series))
+    left_out = {uri: str(error) for uri, error in opened.left_out.items()}
+    if left_out:
+        sentences.append(f"{len(left_out)} file{'s' * (len(left_out) > 1)} could not be opened")
+    return OpenedLayers(layers, left_out, warnings, "; ".join(sentences))
+
+
+def _layer_of(series: MicrographSeries | MovieSeries, name: str | None) -> LayerData:
+    if isinstance(series, MicrographSeries):
+        return micrograph_layer(series, name)
+    return (volume_layer if series.sections == "volume" else movie_layer)(series, name)
+
+
+_Series = TypeVar("_Series", MicrographSeries, MovieSeries)
+
+_DISAGREEMENT = 0.01
+"""Header and entry disagree on the pixel size from this relative difference on; below it is rounding."""
+
+
+def _with_deposited(series: _Series, deposited: float | None) -> tuple[_Series, str]:
+    """The series with the archive's pixel size where its headers have none, and what to say about it."""
+    used = series.pixel_size
+    if used is None and deposited is None:
+        return series, "neither the files nor the entry say the pixel size; type it in Å and open them again"
+    if used is None:
+        return series.with_pixel_size(deposited), ""
+    if deposited is not None and abs(used - deposited) > _DISAGREEMENT * deposited:
+        return series, (
+            f"the header says {used:g} Å per pixel, the entry {deposited:g} Å; the header's is used, "
+            "type the right one to change it"
+        )
+    return series, ""
+
+
+def _sentence(series: MicrographSeries | MovieSeries) -> str:
+    if isinstance(series, MicrographSeries):
+        what = f"{len(series)} micrograph{'s' * (len(series) != 1)}"
+    else:
+        kind, part = ("volume", "sections") if series.sections == "volume" else ("movie", "frames")
+        what = f"{len(series)} {kind}{'s' * (len(series) != 1)} of {series.shape[0]} {part}"
+    size = f"{series.pixel_size:g} Å per pixel" if series.pixel_size else "pixel size unknown"
+    return f"{what}, {series.shape[-1]} × {series.shape[-2]} px, {size}"
+
+
 def micrograph_layer(series: MicrographSeries, name: str | None = None) -> LayerData:
     """Image layer of a series: lazy, one chunk per micrograph.
 
@@ -63,10 +199,107 @@ def micrograph_layer(series: MicrographSeries, name: str | None = None) -> Layer
         cache).
     name
         Of the layer; by default the folder or file they came from.
+
+    Returns
+    -------
+    tuple
+        Micrographs of more than 4,096 pixels along a side come with coarser levels: napari moves no more pixels to
+        the graphics card than the screen can show.
     """
-    attributes = layer_frame(series.pixel_size) | {
+    attributes = layer_frame(series.pixel_size) | _look(series, name, series.read(0))
+    if max(series.shape) > _PYRAMID_SIDE:
+        from napari_empiarreader.micrographs.preview import pyramid
+
+        return pyramid(series), attributes | {"multiscale": True}, "image"
+    return series.to_dask(), attributes, "image"
+
+
+def movie_layer(series: MovieSeries, name: str | None = None) -> LayerData:
+    """Image layer ``(micrograph, frame, y, x)`` of movies: lazy, one chunk per frame.
+
+    The first frame is read here, for the contrast limits. On counted frames these show the few electrons there are;
+    a sum looks like a micrograph (:func:`summed_layer`).
+    """
+    second = "frame" if series.sections == "frames" else "section"
+    attributes = layer_frame(series.pixel_size, ("micrograph", second, "y", "x"))
+    return series.to_dask(), attributes | _look(series, name, series.read(0, 0)), "image"
+
+
+def volume_layer(series: MovieSeries, name: str | None = None) -> LayerData:
+    """Image layer ``(z, y, x)`` of one volume, ``(volume, z, y, x)`` of several; lazy, one chunk per section.
+
+    The middle section is read here, for the contrast limits.
+    """
+    look = _look(series, name, series.read(0, series.shape[0] // 2))
+    look["metadata"]["volumes"] = look["metadata"].pop("micrographs")
+    if len(series) == 1:
+        return series.to_dask()[0], layer_frame(series.pixel_size, ("z", "y", "x")) | look, "image"
+    return series.to_dask(), layer_frame(series.pixel_size, ("volume", "z", "y", "x")) | look, "image"
+
+
+def summed_layer(data: Any, attributes: Mapping[str, Any], gain: GainReference | None = None) -> LayerData:
+    """Image layer ``(micrograph, y, x)`` of the sums of a movie layer's frames; lazy, float32.
+
+    Parameters
+    ----------
+    data
+        ``(micrograph, frame, y, x)``.
+    attributes
+        Of the movie layer: ``name``, ``metadata``, ``scale``, ``units``.
+    gain
+        Correction applied to each frame before it is added.
+
+    Raises
+    ------
+    FormatError
+        The layer is no movie, or the gain reference does not fit its frames.
+    """
+    if data.ndim != 4:
+        raise FormatError(
+            f"the layer '{attributes.get('name', 'image')}' has the axes {data.shape}, a movie has "
+            "(micrograph, frame, y, x)"
+        )
+    metadata = dict(attributes.get("metadata") or {})
+    pixel_size = layer_pixel_size(attributes)
+    series = MovieSeries.from_array(data, metadata.get("micrographs"), pixel_size)
+    summed = replace(series.summed(gain), source=str(metadata.get("source", "")))
+    return micrograph_layer(summed, f"{attributes.get('name', 'movies')} summed")
+
+
+def power_spectrum_layer(image: np.ndarray, attributes: Mapping[str, Any], name: str) -> LayerData:
+    """Image layer ``(y, x)`` of the power spectrum of one micrograph, in 1/Å, centred on the origin.
+
+    Parameters
+    ----------
+    image
+        ``(y, x)``.
+    attributes
+        Of its layer, for the pixel size.
+    name
+        Of the new layer.
+    """
+    pixel_size = layer_pixel_size(attributes)
+    spectrum = power_spectrum(image)
+    side = spectrum.shape[0]
+    step = 1 / (side * (pixel_size or 1.0))
+    settings = {
+        "name": name,
+        "scale": (step, step),
+        "translate": (-(side // 2) * step,) * 2,
+        "axis_labels": ("y", "x"),
+        "units": ("1/angstrom",) * 2 if pixel_size else ("1/pixel",) * 2,
+        "contrast_limits": contrast_limits(spectrum),
+        "colormap": "gray",
+        "metadata": {"power_spectrum_of": attributes.get("name", ""), "pixel_size": pixel_size},
+    }
+    return spectrum, settings, "image"
+
+
+def _look(series: MicrographSeries | MovieSeries, name: str | None, sample: np.ndarray) -> dict[str, Any]:
+    """What all image layers share but their frame."""
+    return {
         "name": name or _short(series.source) or series.names[0],
-        "contrast_limits": contrast_limits(series.read(0)),
+        "contrast_limits": contrast_limits(sample),
         "colormap": "gray",
         "metadata": {
             "micrographs": list(series.names),
@@ -76,7 +309,6 @@ def micrograph_layer(series: MicrographSeries, name: str | None = None) -> Layer
         # The series has a cache of its own, bounded in bytes and shared with training; dask's would hold a copy.
         "cache": False,
     }
-    return series.to_dask(), attributes, "image"
 
 
 def particles_layer(

@@ -425,6 +425,57 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
     assert cache.get(URL, 0, 20_000, len(BYTES)) == BYTES[:20_000]
 
 
+FILL = """
+import random, sys
+from pathlib import Path
+from napari_empiarreader.archive.cache import RangeCache, Validators
+cache = RangeCache(Path(sys.argv[1]), 2_000_000)
+dice = random.Random(int(sys.argv[2]))
+data = random.Random(5).randbytes(1_000_000)
+print("ready", flush=True)
+while True:
+    start = dice.randrange(500_000)
+    part = data[start : start + dice.randrange(1, 400_000)]
+    cache.put(f"https://host/{dice.random()}", start, part, Validators(len(data)))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_no_wrong_entry_and_no_lock(tmp_path):
+    dice = random.Random(9)
+    for seed in range(6):
+        command = [sys.executable, "-c", FILL, str(tmp_path), str(seed)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            writer.stdout.readline()
+            time.sleep(dice.uniform(0.01, 0.15))
+            writer.kill()
+    cache = RangeCache(tmp_path, 2_000_000)
+    assert cache.verify().damaged == ()
+    assert all_bytes(tmp_path) <= 2_000_000 + 10  # and the few digits of the count
+    for entry in cache.entries():
+        assert read_part(entry.path, entry.start, entry.stop)[1] == BYTES[entry.start : entry.stop]
+    cache.put(URL, 0, BYTES[:5000], ABOUT)
+    assert cache.get(URL, 0, 5000, len(BYTES)) == BYTES[:5000]
+
+
+def test_who_waits_for_a_thread_that_is_interrupted_goes_by_itself(cache):
+    inside, told = threading.Event(), threading.Event()
+
+    def interrupted():
+        inside.set()
+        told.wait(10)
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.once, "key", interrupted)
+        inside.wait(10)
+        second = pool.submit(cache.once, "key", lambda: b"data")
+        time.sleep(0.05)
+        told.set()
+        assert second.result(10) == b"data"
+        with pytest.raises(KeyboardInterrupt):
+            first.result(10)
+
+
 # ---- disks that do not do their part -------------------------------------------------------------------------
 
 LIMITED = """

@@ -35,7 +35,7 @@ from napari_empiarreader.archive.faults import (
     WrongLength,
 )
 from napari_empiarreader.archive.server import LoopbackArchive
-from napari_empiarreader.archive.transport import pause, retry_after, sent
+from napari_empiarreader.archive.transport import _target, pause, retry_after, sent
 from napari_empiarreader.errors import (
     ArchiveError,
     EntryNotFoundError,
@@ -228,12 +228,28 @@ def test_another_host_is_followed_but_nothing_is_told_to_it(server, archive, tmp
         assert [request.range for request in mirror.requests] == ["bytes=5-49"]
 
 
-@pytest.mark.parametrize("target", ["http://127.0.0.1:9/a", "file:///etc/passwd", "//", "mailto:x@y", "https://"])
-def test_nothing_leads_from_an_encrypted_address_to_an_open_one(target):
-    from napari_empiarreader.archive.transport import _refuse_detour
+HOSTILE = ["file:///etc/passwd", "ftp://127.0.0.1/a", "mailto:x@y", "https://", "http://[", "http://127.0.0.1:99999/"]
+HOSTILE += ["http://127.0.0.1:x/", "data:,x"]
 
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_a_redirect_to_no_web_address_is_not_followed(server, archive, target):
+    server.inject(Redirect(target), times=None)
+    for ask in (lambda: archive.file(10017, "data/a.mrc").read(0, 9), lambda: archive.list(10017, "data")):
+        with pytest.raises(ArchiveError):
+            ask()
+    assert len(server.requests) <= 2 * (HASTY["retries"] + 2)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://ftp.ebi.ac.uk/a", "http://127.0.0.1:9/a", "HTTP://x/", "file:///etc/passwd", "mailto:x@y"]
+)
+def test_nothing_leads_from_an_encrypted_address_to_an_open_one(target):
+    asked = "https://ftp.ebi.ac.uk/empiar/a.mrc"
     with pytest.raises(ArchiveError, match="not followed"):
-        _refuse_detour("https://ftp.ebi.ac.uk/empiar/a.mrc", target)
+        _target(asked, asked, target)
+    assert _target(asked, asked, "b.mrc") == "https://ftp.ebi.ac.uk/empiar/b.mrc"
+    assert _target(asked, asked, "//mirror/b.mrc") == "https://mirror/b.mrc"
 
 
 # ---- politeness ----------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class RangeCache:
         self.limit = limit
         self._total = SharedTotal(folder, limit)
         self._lock = threading.Lock()
-        self._flights: dict[Hashable, Future[bytes]] = {}
+        self._flights: dict[Hashable, Future[bytes | None]] = {}
         self._stores = True
 
     # ---- ranges ----------------------------------------------------------------------------------------------
@@ -186,18 +186,20 @@ class RangeCache:
             if flight is None:
                 flight = self._flights[key] = Future()
         if not mine:
-            return flight.result()
+            data = flight.result()
+            return load() if data is None else data
+        data = None
         try:
             data = load()
-        except BaseException as error:
+            return data
+        except Exception as error:
             flight.set_exception(error)
             raise
-        else:
-            flight.set_result(data)
-            return data
         finally:
             with self._lock:
                 del self._flights[key]
+            if not flight.done():  # without a result where this thread was interrupted: the others go by themselves
+                flight.set_result(data)
 
     # ---- pages -----------------------------------------------------------------------------------------------
 
@@ -294,6 +296,8 @@ class RangeCache:
                 file.write(head)
                 file.write(data)
             _moved(temporary, path)
+        except FileNotFoundError:
+            _log.debug("%s was emptied meanwhile", self.folder)
         except OSError as error:
             self._stores = False
             _log.warning(
@@ -303,7 +307,8 @@ class RangeCache:
                 error.strerror or error,
                 CACHE_VARIABLE,
             )
-            with suppress(OSError):
+        finally:
+            with suppress(OSError):  # it has been moved, if all went well
                 temporary.unlink()
 
 

@@ -137,9 +137,7 @@ def _followed(
         if answer.status_code not in _REDIRECTS or not target:
             return answer
         _hang_up(answer)
-        # requests reads headers as latin-1, servers write paths as UTF-8 or percent-encoded.
-        url = urljoin(url, target.encode("latin-1", "replace").decode("utf-8", "replace"))
-        _refuse_detour(asked, url)
+        url = _target(asked, url, target)
     raise ArchiveError(f"{asked}: the server redirects again and again, at last to {url}")
 
 
@@ -148,12 +146,21 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _refuse_detour(asked: str, url: str) -> None:
-    was, now = urlsplit(asked).scheme, urlsplit(url).scheme
-    if now not in ("http", "https") or not urlsplit(url).hostname:
-        raise ArchiveError(f"{asked}: the server redirects to {url}, which is no web address; it is not followed")
-    if was == "https" and now == "http":
+def _target(asked: str, url: str, target: str) -> str:
+    """Where a redirect leads, if it may be followed there."""
+    # requests reads headers as latin-1, servers write paths as UTF-8 or percent-encoded.
+    target = target.encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        url = urljoin(url, target)
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ArchiveError(f"{asked}: the server redirects to {target!r}, which is no web address; it is not followed")
+    if urlsplit(asked).scheme == "https" and parts.scheme == "http":
         raise ArchiveError(f"{asked}: the server redirects to {url}, which is not encrypted; it is not followed")
+    return url
 
 
 def _hang_up(answer: requests.Response) -> None:
@@ -175,7 +182,11 @@ def _session_for(settings: ArchiveSettings) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
 
-    session = requests.Session()
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """None: requests would look at every redirect, and load its body, even where it does not follow it."""
+
+    session = Session()
     session.headers["User-Agent"] = USER_AGENT
     session.cookies.set_policy(_no_cookies())  # the session is shared by all threads
     session.trust_env = False  # or else each request would read ~/.netrc and could send what it finds there

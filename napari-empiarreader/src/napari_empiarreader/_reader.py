@@ -11,19 +11,20 @@ if TYPE_CHECKING:
 
 __all__ = ["get_micrograph_reader", "get_particle_reader", "sample_layers"]
 
-_IMAGES = (".mrc", ".mrcs")
 _COORDINATES = (".star",)
 
 
 def get_micrograph_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Reader for MRC files, for folders that hold some, and for ``empiar://`` addresses."""
+    """Reader for images of any format, for folders that hold some, and for ``empiar://`` addresses."""
     from pathlib import Path
 
+    from napari_empiarreader.micrographs.formats import IMAGE_SUFFIXES
+
     first = path if isinstance(path, str) else path[0]
-    if first.startswith("empiar:") or first.lower().endswith(_IMAGES):
+    if first.startswith("empiar:") or first.lower().endswith(IMAGE_SUFFIXES):
         return read_micrographs
     folder = Path(first)
-    if folder.is_dir() and any(file.name.lower().endswith(_IMAGES) for file in folder.iterdir()):
+    if folder.is_dir() and any(file.name.lower().endswith(IMAGE_SUFFIXES) for file in folder.iterdir()):
         return read_micrographs
     return None
 
@@ -35,11 +36,15 @@ def get_particle_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[s
 
 
 def read_micrographs(path: str | Sequence[str]) -> list[LayerData]:
-    """One lazy Image layer of everything that ``path`` means."""
-    from napari_empiarreader.layers import micrograph_layer
-    from napari_empiarreader.micrographs import open_micrographs
+    """Lazy Image layers of everything that ``path`` means, one for each size; what is odd is warned about."""
+    import warnings
 
-    return [micrograph_layer(open_micrographs(path if isinstance(path, str) else list(path)))]
+    from napari_empiarreader.layers import open_layers
+
+    opened = open_layers(path if isinstance(path, str) else list(path))
+    for sentence in (*opened.warnings, *opened.left_out.values()):
+        warnings.warn(sentence, stacklevel=2)
+    return opened.layers
 
 
 def read_particle_layers(path: str | Sequence[str]) -> list[LayerData]:

@@ -15,8 +15,9 @@ def write_mrc_image(path: str, data: Any, attributes: dict[str, Any]) -> list[st
     from napari_empiarreader.layers import layer_pixel_size
     from napari_empiarreader.micrographs import write_mrc
 
-    # napari's own dialog has asked about an existing file.
-    write_mrc(path, data, layer_pixel_size(attributes), overwrite=True)
+    # Of a picture with coarser levels the full one; napari's own dialog has asked about an existing file.
+    image = data[0] if attributes.get("multiscale") else data
+    write_mrc(path, image, layer_pixel_size(attributes), overwrite=True)
     return [path]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -15,11 +16,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_empiarreader.archive import Item
+from napari_empiarreader.archive import ImageSet, Item
+from napari_empiarreader.archive.layout import FileKind
+from napari_empiarreader.widgets._kinds import kind_icon, kind_of, words_for
 
 __all__ = ["ArchiveTree"]
 
 _ITEM = Qt.ItemDataRole.UserRole
+_KIND = Qt.ItemDataRole.UserRole + 1
+_NAME, _SIZE, _MODIFIED = range(3)
+
+_ROOM_FOR_DATES = 400
+"""Pixels of width below which the dates make place for the names."""
+
+_ICON = 28
+"""Side of an icon in pixels; a thumbnail in place of one can just be told from another."""
 
 
 class ArchiveTree(QTreeWidget):
@@ -32,25 +43,42 @@ class ArchiveTree(QTreeWidget):
         super().__init__(parent)
         self.setHeaderLabels(["Name", "Size", "Modified"])
         self.setUniformRowHeights(True)
+        self.setIconSize(QSize(_ICON, _ICON))
+        self.setIndentation(14)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names of one session differ at their ends
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         header = self.header()
         if header is not None:
             header.setStretchLastSection(False)
-            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-            header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+            header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+            header.setSectionResizeMode(_SIZE, QHeaderView.ResizeMode.ResizeToContents)
+            header.setSectionResizeMode(_MODIFIED, QHeaderView.ResizeMode.ResizeToContents)
         self._nodes: dict[str, QTreeWidgetItem] = {}
         self._asked: set[str] = set()
         self._pattern = ""
+        self._kinds: frozenset[FileKind] | None = None
+        self._imageset_for: Callable[[str], ImageSet | None] = lambda _path: None
         self.itemExpanded.connect(self._on_expanded)
 
-    def restart(self) -> None:
-        """Forget everything and ask for the entry's own folder."""
-        self.clear()
-        self._nodes.clear()
+    def restart(self, imageset_for: Callable[[str], ImageSet | None] = lambda _path: None) -> None:
+        """Forget everything and ask for the entry's own folder.
+
+        Parameters
+        ----------
+        imageset_for
+            Tells the image set that holds a path; it helps to guess what a file is.
+        """
+        self.forget()
+        self._imageset_for = imageset_for
         self._asked = {""}
         self.wanted.emit("")
+
+    def forget(self) -> None:
+        """Show nothing."""
+        self.clear()
+        self._nodes.clear()
+        self._asked.clear()
 
     def fill(self, folder: str, items: list[Item]) -> None:
         """Show the content of ``folder``; a folder that stands alone in it is opened at once."""
@@ -78,10 +106,22 @@ class ArchiveTree(QTreeWidget):
             node.setExpanded(False)
 
     def set_filter(self, pattern: str) -> None:
-        """Show only files whose name fits a glob pattern; an empty one fits all. Folders stay."""
+        """Show only files whose name fits one of some glob patterns; none at all fits every name. Folders stay."""
         self._pattern = pattern.strip()
-        for row in self._nodes.values():
-            self._hide_unless_it_fits(row)
+        self._filter()
+
+    def set_kinds(self, kinds: frozenset[FileKind] | None) -> None:
+        """Show only files that seem to be of these kinds; None shows all. Folders stay."""
+        self._kinds = kinds
+        self._filter()
+
+    def kind_of(self, item: Item) -> FileKind | None:
+        """What a file seems to be; None for a folder."""
+        return kind_of(item, self._imageset_for(item.path))
+
+    def items(self) -> list[Item]:
+        """Every file and folder known so far, shown or not."""
+        return [_item(row) for row in self._nodes.values()]
 
     def selected(self) -> list[Item]:
         """Selected files and folders, from the top down; hidden files do not count."""
@@ -90,6 +130,23 @@ class ArchiveTree(QTreeWidget):
     def select(self, path: str) -> None:
         """Make ``path`` the one selected item."""
         self.setCurrentItem(self._nodes[path])
+
+    def set_thumbnail(self, path: str, picture: QPixmap) -> None:
+        """Show a picture of a file in place of its icon."""
+        if path in self._nodes:
+            icon = QIcon(picture)
+            icon.addPixmap(picture, QIcon.Mode.Selected)  # or Qt tints it
+            self._nodes[path].setIcon(_NAME, icon)
+
+    def set_exact_size(self, path: str, size: int) -> None:
+        """Show a file's exact size beside the rounded one, in its tooltip."""
+        if path in self._nodes:
+            self._nodes[path].setToolTip(_SIZE, f"{size:,} bytes")
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Leave the dates out where there is no room for them."""
+        super().resizeEvent(event)
+        self.setColumnHidden(_MODIFIED, self.width() < _ROOM_FOR_DATES)
 
     def _rows(self) -> Iterator[QTreeWidgetItem]:
         """Rows of items in the order shown, which a dictionary filled by answers from threads does not keep."""
@@ -102,16 +159,26 @@ class ArchiveTree(QTreeWidget):
     def _row(self, item: Item) -> QTreeWidgetItem:
         modified = "" if item.modified is None else f"{item.modified:%Y-%m-%d}"
         row = QTreeWidgetItem([item.name, item.rounded_size, modified])
-        row.setData(0, _ITEM, item)
-        row.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row.setToolTip(0, item.path)
+        row.setData(_NAME, _ITEM, item)
+        row.setTextAlignment(_SIZE, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        kind = self.kind_of(item)
+        row.setData(_NAME, _KIND, kind)
+        row.setIcon(_NAME, kind_icon(kind))
+        about = [item.path, words_for(kind), *filter(None, [modified and f"modified {modified}"])]
+        row.setToolTip(_NAME, "\n".join(about))
         if item.is_folder:
             row.addChild(_remark("loading…"))
         return row
 
+    def _filter(self) -> None:
+        for row in self._nodes.values():
+            self._hide_unless_it_fits(row)
+
     def _hide_unless_it_fits(self, row: QTreeWidgetItem) -> None:
-        item = _item(row)
-        row.setHidden(bool(self._pattern) and not item.is_folder and not fnmatch.fnmatchcase(item.name, self._pattern))
+        item, patterns = _item(row), self._pattern.split()
+        named = not patterns or any(fnmatch.fnmatchcase(item.name, pattern) for pattern in patterns)
+        kind_fits = self._kinds is None or row.data(_NAME, _KIND) in self._kinds
+        row.setHidden(not item.is_folder and not (named and kind_fits))
 
     def _on_expanded(self, row: QTreeWidgetItem) -> None:
         path = _item(row).path
@@ -121,7 +188,7 @@ class ArchiveTree(QTreeWidget):
 
 
 def _item(row: QTreeWidgetItem) -> Item:
-    return row.data(0, _ITEM)
+    return row.data(_NAME, _ITEM)
 
 
 def _remark(text: str) -> QTreeWidgetItem:

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_empiarreader.archive import Archive
+from napari_empiarreader.archive import Archive, ArchiveSettings
 from napari_empiarreader.archive.faults import (
     AnswerHtml,
     AnswerPage,
@@ -166,6 +167,28 @@ def test_a_lasting_fault_is_a_specific_error_in_one_line(server, file, fault, ex
     assert "a.mrc" in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(expected):
         list(file.stream(100, 200_000))
+
+
+def test_a_range_called_impossible_that_is_not_is_asked_for_again(server, file):
+    file.read(0, 10)
+    server.inject(FailWith(416))
+    assert file.read(10, 20) == BYTES[10:20]
+    server.inject(FailWith(416), times=None)
+    with pytest.raises(ArchiveError, match="calls a range impossible"):
+        file.read(20, 30)
+
+
+@pytest.mark.parametrize("status", [405, 416, 418, 500, 503])
+def test_a_size_that_cannot_be_had_is_an_error(server, file, status):
+    server.inject(FailWith(status), times=None)
+    with pytest.raises(ArchiveError, match=r"a\.mrc"):
+        file.size()
+
+
+@pytest.mark.parametrize("fault", [FailWith(503), Reset(), Hang(3), AnswerHtml()], ids=str)
+def test_a_size_is_asked_for_again(server, file, fault):
+    server.inject(fault)
+    assert file.size() == len(BYTES)
 
 
 def test_one_missing_file_among_many_fails_alone(server, archive):
@@ -401,6 +424,79 @@ def test_listings_and_entries_are_asked_for_again(server, archive, fault):
     assert [item.name for item in archive.list(10017, "data")] == ["a.mrc"]
     server.inject(fault)
     assert archive.entry(10017).number == 10017
+
+
+# ---- answers that are hardly HTTP ----------------------------------------------------------------------------
+
+
+class _Raw(socketserver.BaseRequestHandler):
+    def handle(self):
+        received = b""
+        while b"\r\n\r\n" not in received and (part := self.request.recv(4096)):
+            received += part
+        self.request.sendall(self.server.answer)
+
+
+@pytest.fixture
+def raw():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Raw) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+RANGE = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/10\r\n"
+RIGHT = [
+    RANGE + b"Content-Length: 4\r\n\r\nabcd",
+    RANGE + b"\r\nabcd",
+    RANGE + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n3\r\nbcd\r\n0\r\n\r\n",
+    RANGE + b"Content-Length: 4\r\nContent-Encoding: gzip\r\n\r\nabcd",  # as Apache calls a .gz file
+    RANGE + b"Content-Length: 4\r\nLast-Modified: 99\r\nDate: soon\r\nETag: \xff\r\n\r\nabcd",
+]
+WRONG = [
+    b"",
+    b"\0" * 1000,
+    b"HTTP/1.1 206\r\n\r\nabcd",
+    b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 206 Partial Content\r\n" + b"X: y\r\n" * 5000 + b"\r\nabcd",
+    b"HTTP/1.1 206 Partial Content\r\nX: " + b"y" * 100_000 + b"\r\n\r\nabcd",
+    RANGE + b"Content-Length: -4\r\n\r\nabcd",
+    RANGE + b"Content-Length: " + b"9" * 40 + b"\r\n\r\nabcd",
+    RANGE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabcd",
+    RANGE + b"Transfer-Encoding: chunked\r\n\r\nffffffffff\r\nab",
+    RANGE.replace(b"0-3/10", b"0-99999999999999999999/999999999999999999999") + b"\r\nabcd",
+    RANGE.replace(b"0-3/10", b"3-0/10") + b"\r\nabcd",
+    RANGE.replace(b"0-3/10", b"0-3/2") + b"\r\nabcd",
+    RANGE.replace(b"0-3/10", b"0-3/*") + b"\r\nabcd",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\nabcd",
+    b"HTTP/1.1 200 OK\r\n\r\nabcd",
+]
+
+
+def raw_file(raw):
+    url = f"http://127.0.0.1:{raw.server_address[1]}"
+    settings = replace(HASTY_SETTINGS, archive_url=url, api_url=url)
+    return Archive(settings).file(1, "a.mrc.gz")
+
+
+HASTY_SETTINGS = ArchiveSettings(cache_bytes=0, **{**HASTY, "retries": 1})
+
+
+@pytest.mark.parametrize("answer", RIGHT, ids=range(len(RIGHT)))
+def test_odd_but_honest_answers_are_read(raw, answer):
+    raw.answer = answer
+    assert raw_file(raw).read(0, 4) == b"abcd"
+
+
+@pytest.mark.parametrize("answer", WRONG, ids=range(len(WRONG)))
+def test_answers_that_are_hardly_http_are_specific_errors(raw, answer):
+    raw.answer = answer
+    with pytest.raises(UserError):
+        raw_file(raw).read(0, 4)
+    with pytest.raises(UserError):
+        raw_file(raw).size()
 
 
 # ---- nothing is left behind ----------------------------------------------------------------------------------

@@ -189,6 +189,8 @@ class RangeReader:
         if self.size is None:
             for _ in self._one_answer(0, 1, skip=False):
                 pass
+            if self.size is None:
+                raise self._astray("does not say how long the file is")
 
     def _promised(self, answer: requests.Response, position: int, stop: int | None, *, skip: bool) -> tuple[int, int]:
         """How many bytes of the body to pass over, and how many to keep; raises for a body that is not to be read."""
@@ -218,10 +220,11 @@ class RangeReader:
         raise self._no_ranges()
 
     def _behind_the_end(self, answer: requests.Response, position: int) -> int:
-        match = _NOT_SATISFIED.fullmatch(answer.headers.get("Content-Range", ""))
+        match = _NOT_SATISFIED.fullmatch(answer.headers.get("Content-Range", "").strip())
+        size = int(match[1]) if match else self.size
+        if size is not None and position < size:
+            raise self._astray("calls a range impossible that lies within the file")
         if match:
-            if position < int(match[1]):
-                raise self._astray("calls a range impossible that lies within the file")
             self._learn(int(match[1]), answer.headers)
         return 0
 

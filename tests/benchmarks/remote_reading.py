@@ -44,7 +44,7 @@ TASKS = {
 READERS = {
     "ours": """
 from napari_empiarreader.archive import Archive
-from napari_empiarreader.archive.remote import read_many
+from napari_empiarreader.archive.bulk import read_many
 from napari_empiarreader.micrographs import open_micrographs
 from napari_empiarreader.micrographs.formats import open_image
 archive = Archive()

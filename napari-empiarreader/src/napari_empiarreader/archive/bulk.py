@@ -15,6 +15,9 @@ __all__ = ["read_many", "sizes_of"]
 
 Answer = TypeVar("Answer")
 
+_WAITING, _WAITING_BYTES = 4096, 64 << 20
+"""Most answers, and most bytes of them, that wait for the caller behind one that is late."""
+
 
 def read_many(
     files: Iterable[RemoteFile], start: int, stop: int, *, at_most: bool = True, connections: int | None = None
@@ -39,24 +42,24 @@ def read_many(
     """
     if not 0 <= start <= stop:
         raise ValueError(f"bytes {start} to {stop} are no range")
-    return _in_parallel(lambda file: file.read(start, stop, at_most=at_most), files, connections)
+    return _in_parallel(lambda file: file.read(start, stop, at_most=at_most), files, connections, stop - start)
 
 
 def sizes_of(files: Iterable[RemoteFile], *, connections: int | None = None) -> Iterator[int | UserError]:
     """Length in bytes of each file, in the files' order; as :func:`read_many`."""
-    return _in_parallel(RemoteFile.size, files, connections)
+    return _in_parallel(RemoteFile.size, files, connections, 0)
 
 
 def _in_parallel(
-    ask: Callable[[RemoteFile], Answer], files: Iterable[RemoteFile], connections: int | None
+    ask: Callable[[RemoteFile], Answer], files: Iterable[RemoteFile], connections: int | None, bytes_each: int
 ) -> Iterator[Answer | UserError]:
     if connections is not None and connections < 1:
         raise ValueError(f"{connections} connections are too few")
-    return _answers(ask, iter(files), connections)
+    return _answers(ask, iter(files), connections, _WAITING_BYTES // max(bytes_each, 1))
 
 
 def _answers(
-    ask: Callable[[RemoteFile], Answer], files: Iterator[RemoteFile], connections: int | None
+    ask: Callable[[RemoteFile], Answer], files: Iterator[RemoteFile], connections: int | None, fit: int
 ) -> Iterator[Answer | UserError]:
     def ask_or_error(file: RemoteFile) -> Answer | UserError:
         try:
@@ -71,9 +74,11 @@ def _answers(
     workers = min(connections or most, most)
     files = chain([first], files)
     with ThreadPoolExecutor(workers, thread_name_prefix="read-many") as pool:
-        # A few more than can be asked at a time, not all: the answers wait for the caller in memory.
+        # More than can be asked at a time, so that those behind one that hangs go on; not all, for answers wait for
+        # the caller in memory.
+        ahead = max(2 * workers, min(fit, _WAITING))
         under_way: deque[Future[Answer | UserError]] = deque(
-            pool.submit(ask_or_error, file) for file in islice(files, 2 * workers)
+            pool.submit(ask_or_error, file) for file in islice(files, ahead)
         )
         try:
             while under_way:

@@ -2,9 +2,10 @@
 
 import threading
 
+import mrcfile
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QLineEdit
 
 from napari_empiarreader.layers import micrograph_layer
@@ -118,14 +119,14 @@ def test_presets_set_the_contrast_of_the_micrograph_shown_and_follow_it(qtbot, v
         qtbot.waitUntil(lambda: np.allclose(layer.contrast_limits, expected, rtol=1e-5), timeout=10_000)
 
     viewer.dims.set_current_step(0, 3)
-    qtbot.mouseClick(view.percentile, LEFT)
+    qtbot.mouseClick(view.contrast.percentile, LEFT)
     limits_are(percentile_limits(images[3]))
-    qtbot.mouseClick(view.sigma, LEFT)
+    qtbot.mouseClick(view.contrast.sigma, LEFT)
     limits_are(contrast_limits(images[3]))
 
     viewer.dims.set_current_step(0, 4)
     assert np.allclose(layer.contrast_limits, contrast_limits(images[3]))
-    view.each.click()
+    view.contrast.each.click()
     limits_are(contrast_limits(images[4]))
     viewer.dims.set_current_step(0, 5)
     limits_are(contrast_limits(images[5]))
@@ -153,7 +154,7 @@ def test_a_slow_micrograph_neither_stops_the_window_nor_changes_another_ones_con
     before = tuple(layer.contrast_limits)
     slow.append(True)
 
-    qtbot.mouseClick(view.percentile, LEFT)
+    qtbot.mouseClick(view.contrast.percentile, LEFT)
     qtbot.waitUntil(reading.is_set, timeout=10_000)
     viewer.dims.set_current_step(0, 0)
     arrived.set()
@@ -166,8 +167,8 @@ def test_the_low_pass_smooths_the_canvas_and_not_the_data(qtbot, viewer, layer, 
         return viewer.screenshot(canvas_only=True, flash=False)[..., 0].astype(float)
 
     rough = np.abs(np.diff(canvas(), axis=1)).mean()
-    view.low_pass.setValue(20.0)
-    qtbot.waitUntil(lambda: view._tasks.threads == 0 and not view._settled.isActive(), timeout=10_000)
+    view.contrast.low_pass.setValue(20.0)
+    qtbot.waitUntil(lambda: view._tasks.threads == 0 and not view.contrast.settled.isActive(), timeout=10_000)
 
     assert layer.interpolation2d == "custom"
     assert layer.custom_interpolation_kernel_2d.sum() == pytest.approx(1, abs=1e-4)
@@ -177,8 +178,91 @@ def test_the_low_pass_smooths_the_canvas_and_not_the_data(qtbot, viewer, layer, 
     kept = (layer.contrast_limits[1] - layer.contrast_limits[0]) / np.ptp(contrast_limits(images[0]))
     assert 0.05 < kept < 0.5
 
-    view.low_pass.setValue(0)
+    view.contrast.low_pass.setValue(0)
     assert layer.interpolation2d == "nearest"
+
+
+def test_the_power_spectrum_follows_the_micrograph_and_tells_resolutions(qtbot, viewer, told):
+    from napari_empiarreader.widgets.view import MicrographView
+
+    x = np.arange(512)
+    waves = np.stack([np.tile(np.cos(2 * np.pi * x * turns / 512), (512, 1)) for turns in (64, 128)])
+    waves = (waves + np.random.default_rng(0).normal(0, 0.1, waves.shape)).astype(np.float32)
+    data, attributes, _ = micrograph_layer(MicrographSeries.from_array(waves, pixel_size=2.0))
+    viewer.add_image(data, **attributes)
+    viewer.dims.set_current_step(0, 0)
+    view = MicrographView(viewer)
+    viewer.window.add_dock_widget(view, name="Micrograph view")
+
+    def wave():
+        """Which of the two waves the picture shows."""
+        image = view.spectrum.picture.picture.toImage()
+        return [turns for turns in (64, 128) if image.pixelColor(256 + turns, 256).red() == 255]
+
+    qtbot.mouseClick(view.spectrum.button, LEFT)
+    qtbot.waitUntil(lambda: view.spectrum.picture.picture is not None, timeout=10_000)
+    assert wave() == [64]
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: wave() == [128], timeout=10_000)
+
+    # 128 turns on 512 pixels of 2 Å: 8 Å.
+    picture = view.spectrum.picture
+    place = picture.place()
+    qtbot.mouseMove(picture, QPoint(place.left() + round((256.5 + 128) / 512 * place.width()), place.center().y()))
+    qtbot.waitUntil(lambda: "Å" in view.spectrum.frequency.text(), timeout=5_000)
+    assert float(view.spectrum.frequency.text().split()[0]) == pytest.approx(8.0, rel=0.03)
+    assert told == []
+
+
+@pytest.fixture
+def movies(tmp_path):
+    """Two movies of eight frames as seen through a detector of uneven gain, and the gain reference, turned."""
+    random = np.random.default_rng(7)
+    gain = random.uniform(0.7, 1.3, (64, 96)).astype(np.float32)
+    truth = 20 + np.zeros((2, 8, 64, 96), np.float32)
+    seen = random.poisson(truth / gain).astype(np.float32)
+    file = tmp_path / "gain.mrc"
+    with mrcfile.new(file) as mrc:
+        mrc.set_data(np.ascontiguousarray(np.rot90(gain, 1)))  # so a rotation by 90° clockwise lays it right
+    return seen, gain, file
+
+
+def test_frames_are_summed_with_the_gain_reference_that_fits_best(qtbot, viewer, told, movies):
+    from napari_empiarreader.layers import movie_layer
+    from napari_empiarreader.micrographs.movies import MovieSeries
+    from napari_empiarreader.widgets.view import MicrographView
+
+    seen, gain, file = movies
+    data, attributes, _ = movie_layer(MovieSeries.from_array(seen, ("a.mrc", "b.mrc"), 1.5), "movies")
+    movie = viewer.add_image(data, **attributes)
+    viewer.dims.set_current_step(0, 1)
+    view = MicrographView(viewer)
+    viewer.window.add_dock_widget(view, name="Micrograph view")
+    qtbot.waitUntil(view.sums.isVisible, timeout=5_000)
+
+    qtbot.mouseClick(view.sums.propose, LEFT)
+    assert "choose the gain reference" in told.pop()
+    qtbot.keyClicks(view.sums.gain, str(file))
+    qtbot.mouseClick(view.sums.propose, LEFT)
+    qtbot.waitUntil(lambda: view.sums.rotate.currentData() == 90, timeout=10_000)
+    assert view.sums.flip.currentData() == "none"
+    assert "Likeliest: rotated by 90°" in view.status.text()
+
+    qtbot.mouseClick(view.sums.button, LEFT)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2 and viewer.layers[1].visible, timeout=10_000)
+    summed = viewer.layers[1]
+    assert summed.data.shape == (2, 64, 96) and not movie.visible
+    assert list(summed.metadata["micrographs"]) == ["a.mrc", "b.mrc"]
+    np.testing.assert_allclose(np.asarray(summed.data[1]), (seen[1] * gain).sum(0), rtol=1e-4)
+    np.testing.assert_allclose(summed.scale[1:], 1.5)
+    assert view.layer is summed and view.place.text() == "2 of 2"
+
+    # A reference that does not fit is refused in words.
+    view.choice.choose(movie)
+    view.sums.rotate.setCurrentIndex(0)
+    qtbot.mouseClick(view.sums.button, LEFT)
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
+    assert "gain.mrc" in told[0] and len(viewer.layers) == 2
 
 
 def test_a_closed_view_follows_nothing(qtbot, viewer, layer, view):
@@ -186,5 +270,5 @@ def test_a_closed_view_follows_nothing(qtbot, viewer, layer, view):
     viewer.dims.set_current_step(0, 3)
     assert view.place.text() == "1 of 6"
     assert view._tasks.closed
-    view.set_contrast()
+    view.contrast.set_contrast()
     assert view._tasks.threads == 0

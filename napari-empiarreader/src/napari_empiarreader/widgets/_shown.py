@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
 
-__all__ = ["go_to", "is_micrographs", "micrograph_axis", "micrograph_names", "plane", "shown_index"]
+__all__ = [
+    "as_image",
+    "go_to",
+    "is_micrographs",
+    "layer_attributes",
+    "micrograph_axis",
+    "micrograph_names",
+    "plane",
+    "shown_index",
+]
 
 
 def is_micrographs(layer: Layer) -> bool:
@@ -50,6 +59,19 @@ def plane(viewer: napari.viewer.Viewer, layer: Image) -> Any:
 def as_image(lazy: Any) -> np.ndarray:
     """Pixels of what :func:`plane` gave; for a worker thread."""
     return np.asarray(lazy)
+
+
+def layer_attributes(layer: Image) -> dict[str, Any]:
+    """What our layers keep in their attributes, of a layer that may be anybody's."""
+    return {
+        "name": layer.name,
+        "scale": tuple(np.asarray(layer.scale)),
+        "units": tuple(str(unit) for unit in layer.units),
+        "axis_labels": tuple(layer.axis_labels),
+        "colormap": "gray",
+        "contrast_limits": tuple(layer.contrast_limits),
+        "metadata": dict(layer.metadata),
+    }
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:

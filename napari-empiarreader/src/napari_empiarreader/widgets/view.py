@@ -5,45 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QSignalBlocker, QStringListModel, Qt, QTimer
+from qtpy.QtCore import QEvent, QStringListModel, Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
     QCompleter,
     QFormLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
 
 from napari_empiarreader.errors import UserError
-from napari_empiarreader.layers import LayerData, power_spectrum_layer, summed_layer
-from napari_empiarreader.micrographs.contrast import contrast_limits, percentile_limits
-from napari_empiarreader.micrographs.lowpass import (
-    gaussian_kernel,
-    kernel_deviation,
-    smoothed_sample,
-    widest_resolution,
-)
-from napari_empiarreader.micrographs.preview import as_grey
+from napari_empiarreader.layers import LayerData, summed_layer
+from napari_empiarreader.micrographs.gain import OrientationGuess
+from napari_empiarreader.widgets._contrast_box import ContrastBox
 from napari_empiarreader.widgets._layer_choice import LayerChoice
-from napari_empiarreader.widgets._picture import SpectrumPicture
 from napari_empiarreader.widgets._shown import (
     as_image,
     go_to,
     is_micrographs,
+    layer_attributes,
     micrograph_names,
-    plane,
     shown_index,
 )
+from napari_empiarreader.widgets._spectrum_box import SpectrumBox
 from napari_empiarreader.widgets._summing import GainRequest, SumForm, best_orientations
-from napari_empiarreader.widgets._tasks import Task, Tasks
+from napari_empiarreader.widgets._tasks import Tasks
 from napari_empiarreader.widgets._telling import WrappedLabel, report
 
 if TYPE_CHECKING:
@@ -51,14 +42,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = ["MicrographView"]
-
-_SETTLED = 150
-"""Milliseconds without another change after which a contrast is worth computing."""
-
-_POINT_AT_IT = "point at a ring to read its resolution"
-
-_LOW_PASS = "low_pass"
-"""Where a layer's metadata keep the resolution (Å, or pixels where the pixel size is unknown) of its low-pass."""
 
 
 class MicrographView(QWidget):
@@ -77,17 +60,7 @@ class MicrographView(QWidget):
         self._viewer = napari_viewer
         self._docked = False
         self._keys: dict[Any, tuple[Callable[..., None], Any]] = {}
-        self._preset: Callable[..., tuple[float, float]] = contrast_limits
-        self._contrast: Task | None = None
-        self._contrast_wanted = False
-        self._spectrum: Task | None = None
-        self._in_angstrom = True
-        self._followed: Image | None = None
-        self._level = 0
         self._tasks = Tasks(self._show_busy)
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(_SETTLED)
         self._build()
         self._connect()
         self._on_layer(self.choice.layer)
@@ -112,31 +85,8 @@ class MicrographView(QWidget):
         self.place = QLabel()
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
-        self.sigma = QPushButton("3 sigma")
-        self.sigma.setToolTip("Median ± three robust standard deviations of this micrograph")
-        self.percentile = QPushButton("Percentiles")
-        self.percentile.setToolTip("From the 0.5th to the 99.5th percentile of this micrograph")
-        self.each = QCheckBox("Set anew for each micrograph")
-        self.each.setToolTip("Once a micrograph is shown, its own contrast is computed in the background")
-        self.low_pass = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.low_pass.setDecimals(1)
-        self.low_pass.setToolTip(
-            "Smooths what is shown, on the graphics card; the data stay as they are. Amplitudes at this resolution are "
-            "halved; 0 is off. The contrast is set anew with it."
-        )
-        self.low_pass_label = QLabel("Low-pass (Å)")
-        self.spectrum = QPushButton("Power spectrum")
-        self.spectrum.setCheckable(True)
-        self.spectrum.setToolTip("Show the power spectrum of the micrograph on the screen, and follow it")
-        self.spectrum_picture = SpectrumPicture()
-        self.frequency = QLabel(_POINT_AT_IT)
-        self.frequency.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.spectrum_box = QWidget()
-        below = QVBoxLayout(self.spectrum_box)
-        below.setContentsMargins(0, 0, 0, 0)
-        below.addWidget(self.spectrum_picture, stretch=1)
-        below.addWidget(self.frequency)
-        self.spectrum_box.hide()
+        self.contrast = ContrastBox(self._viewer, self._tasks, self._report)
+        self.spectrum = SpectrumBox(self._viewer, self._tasks, self._report)
         self.sums = SumForm()
         self.busy = QLabel()
         self.status = WrappedLabel()
@@ -145,26 +95,25 @@ class MicrographView(QWidget):
         steps.addWidget(self.back)
         steps.addWidget(self.place, stretch=1)
         steps.addWidget(self.next)
-        presets = QHBoxLayout()
-        presets.addWidget(self.sigma)
-        presets.addWidget(self.percentile)
-        contrast = QGroupBox("Contrast")
-        inside = QVBoxLayout(contrast)
-        inside.addLayout(presets)
-        inside.addWidget(self.each)
-        form = QFormLayout()
-        form.addRow(self.low_pass_label, self.low_pass)
-        inside.addLayout(form)
         top = QFormLayout()
         top.addRow("Layer", self.choice)
         top.addRow("Go to", self.name)
         self.setMinimumWidth(300)
-        layout = QVBoxLayout(self)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.addLayout(top)
         layout.addLayout(steps)
-        for widget in (contrast, self.sums, self.spectrum, self.spectrum_box, self.busy, self.status):
+        for widget in (self.contrast, self.sums, self.spectrum, self.busy, self.status):
             layout.addWidget(widget)
         layout.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        outside = QVBoxLayout(self)
+        outside.setContentsMargins(0, 0, 0, 0)
+        outside.addWidget(scroll)
 
     def _connect(self) -> None:
         self.choice.chosen.connect(self._on_layer)
@@ -174,15 +123,8 @@ class MicrographView(QWidget):
         completer = self.name.completer()
         assert completer is not None
         completer.activated.connect(self._go_to_typed)
-        self.sigma.clicked.connect(lambda: self._use(contrast_limits))
-        self.percentile.clicked.connect(lambda: self._use(percentile_limits))
-        self.each.toggled.connect(self._on_each)
-        self.low_pass.valueChanged.connect(self._on_low_pass)
-        self.spectrum.toggled.connect(self._on_spectrum)
-        self.spectrum_picture.pointed.connect(self._on_pointed)
         self.sums.button.clicked.connect(self.sum_frames)
         self.sums.propose.clicked.connect(self.propose_orientation)
-        self._settled.timeout.connect(self._on_settled)
         # A main window that closes destroys its docks without a ParentChange.
         self.destroyed.connect(self._tasks.close)
 
@@ -241,145 +183,23 @@ class MicrographView(QWidget):
 
     def _on_step(self, _event: Any = None) -> None:
         self._show_place()
-        self._contrast_wanted = self._contrast_wanted or self.each.isChecked()
-        if self._contrast_wanted or self.spectrum.isChecked():
-            self._settled.start()
-
-    def _on_settled(self) -> None:
-        if self._contrast_wanted:
-            self.set_contrast()
-        self._contrast_wanted = False
-        self.show_spectrum()
+        self.contrast.on_step()
+        self.spectrum.on_step()
 
     def _on_layer(self, layer: Image | None) -> None:
-        self._drop_contrast()
-        self._contrast_wanted = False
-        if self._followed is not None:
-            self._followed.events.set_data.disconnect(self._on_drawn)
-        self._followed = layer
-        if layer is not None:
-            layer.events.set_data.connect(self._on_drawn)
-        for widget in (self.name, self.sigma, self.percentile, self.each, self.low_pass, self.spectrum):
-            widget.setEnabled(layer is not None)
+        self.name.setEnabled(layer is not None)
         self._names.setStringList([] if layer is None else micrograph_names(layer))
         self.sums.setVisible(layer is not None and layer.ndim >= 4)
-        size = self._pixel_size()
-        self.low_pass_label.setText("Low-pass (Å)" if size else "Low-pass (pixels)")
-        with QSignalBlocker(self.low_pass):
-            self.low_pass.setRange(0, round(widest_resolution(size or 1.0), 1))
-            self.low_pass.setValue(0 if layer is None else float(layer.metadata.get(_LOW_PASS, 0)))
+        self.contrast.set_layer(layer)
+        self.spectrum.set_layer(layer)
         self._show_place()
-        self.show_spectrum()
 
     def _on_selection(self, _event: Any = None) -> None:
         active = self._viewer.layers.selection.active
         if active is not None and is_micrographs(active):
             self.choice.choose(active)
 
-    def _pixel_size(self) -> float | None:
-        known = None if self.layer is None else self.layer.metadata.get("pixel_size")
-        return float(known) if known else None
-
-    # ---- contrast and low-pass --------------------------------------------------------------------------------------
-
-    def _use(self, preset: Callable[..., tuple[float, float]]) -> None:
-        self._preset = preset
-        self.set_contrast()
-
-    def _on_each(self, on: bool) -> None:
-        if on:
-            self.set_contrast()
-
-    def set_contrast(self) -> None:
-        """Compute the contrast of the micrograph on the screen in the background, and set it if it is still there."""
-        layer = self.layer
-        if layer is None:
-            return
-        self._drop_contrast()
-        index = shown_index(self._viewer, layer)
-
-        def done(limits: tuple[float, float]) -> None:
-            if layer in self._viewer.layers and shown_index(self._viewer, layer) == index:
-                low, high = layer.contrast_limits_range
-                layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
-                layer.contrast_limits = limits
-
-        self._contrast = self._tasks.run(
-            _limits, plane(self._viewer, layer), self._preset, self._deviation(), done=done, failed=self._report
-        )
-
-    def _drop_contrast(self) -> None:
-        self._settled.stop()
-        if self._contrast is not None:
-            self._contrast.cancel()
-
-    def _deviation(self) -> float:
-        """Of the low-pass kernel, in pixels of the full image; 0 is none."""
-        return kernel_deviation(self.low_pass.value(), self._pixel_size() or 1.0)
-
-    def _on_low_pass(self, resolution: float) -> None:
-        if self.layer is None:
-            return
-        self.layer.metadata[_LOW_PASS] = resolution
-        self._smooth(self.layer)
-        self._contrast_wanted = True
-        self._settled.start()
-
-    def _smooth(self, layer: Image) -> None:
-        """Put the kernel for the level that is drawn in place; a coarser level has larger pixels."""
-        self._level = layer.data_level
-        factor = float(layer.downsample_factors[layer.data_level][-1]) if layer.multiscale else 1.0
-        deviation = self._deviation() / factor
-        if deviation * 3 < 1:  # narrower than a pixel
-            layer.interpolation2d = "nearest"
-            return
-        layer.custom_interpolation_kernel_2d = gaussian_kernel(deviation)
-        layer.interpolation2d = "custom"
-
-    def _on_drawn(self, _event: Any = None) -> None:
-        """Zooming draws another level of a pyramid, whose pixels have another size."""
-        layer = self._followed
-        if layer is not None and layer.data_level != self._level and self.low_pass.value():
-            self._smooth(layer)
-
-    # ---- other pictures of it ---------------------------------------------------------------------------------------
-
-    def show_spectrum(self) -> None:
-        """Show the power spectrum of the micrograph on the screen, once it is computed, if that is still there."""
-        self._drop_spectrum()
-        layer = self.layer
-        if layer is None or not self.spectrum.isChecked():
-            return
-        if not self.spectrum_picture.picture:
-            self.spectrum_picture.show_picture(None, "computing …")
-        self._spectrum = self._tasks.run(
-            _spectrum,
-            plane(self._viewer, layer),
-            _attributes(layer),
-            done=self._show_spectrum,
-            failed=self._report,
-            title="Power spectrum",
-        )
-
-    def _show_spectrum(self, made: LayerData) -> None:
-        power, attributes, _ = made
-        self._in_angstrom = "angstrom" in str(attributes["units"][-1])
-        self.spectrum_picture.show_spectrum(as_grey(power), float(attributes["scale"][-1]))
-
-    def _drop_spectrum(self) -> None:
-        if self._spectrum is not None:
-            self._spectrum.cancel()
-
-    def _on_spectrum(self, on: bool) -> None:
-        self.spectrum_box.setVisible(on)
-        if not on:
-            self._drop_spectrum()
-            self.spectrum_picture.show_picture(None)
-        self.show_spectrum()
-
-    def _on_pointed(self, frequency: float) -> None:
-        unit = "Å" if self._in_angstrom else "pixels"
-        self.frequency.setText(f"{1 / frequency:.1f} {unit}" if frequency > 0 else _POINT_AT_IT)
+    # ---- sums of movies ---------------------------------------------------------------------------------------------
 
     def sum_frames(self) -> None:
         """Add the sums of a movie layer's frames as a layer; each is computed when it is shown."""
@@ -395,7 +215,7 @@ class MicrographView(QWidget):
         self._tasks.run(
             _summed,
             data,
-            _attributes(movie),
+            layer_attributes(movie),
             request,
             shown_index(self._viewer, movie),
             done=lambda made: self._add_sum(movie, made),
@@ -431,8 +251,8 @@ class MicrographView(QWidget):
             title="Comparing orientations",
         )
 
-    def _show_proposal(self, proposal: Any) -> None:
-        self.status.setText(self.sums.show_proposal(proposal))
+    def _show_proposal(self, guesses: list[OrientationGuess]) -> None:
+        self.status.setText(self.sums.show_proposal(guesses))
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -491,32 +311,10 @@ class MicrographView(QWidget):
             elif self.parent() is None and self._docked:
                 self._docked = False
                 self._tasks.close()
-                self._settled.stop()
+                self.contrast.stop()
+                self.spectrum.stop()
                 self._follow(False)
         return super().event(event)
-
-
-def _limits(lazy: Any, preset: Callable[..., tuple[float, float]], deviation: float) -> tuple[float, float]:
-    image = as_image(lazy)
-    sample = smoothed_sample(image, deviation)
-    return preset(image) if sample is image else preset(sample, step=1)
-
-
-def _attributes(layer: Image) -> dict[str, Any]:
-    """What our layers keep in their attributes, of a layer that may be anybody's."""
-    return {
-        "name": layer.name,
-        "scale": tuple(np.asarray(layer.scale)),
-        "units": tuple(str(unit) for unit in layer.units),
-        "axis_labels": tuple(layer.axis_labels),
-        "colormap": "gray",
-        "contrast_limits": tuple(layer.contrast_limits),
-        "metadata": dict(layer.metadata),
-    }
-
-
-def _spectrum(lazy: Any, attributes: dict[str, Any]) -> LayerData:
-    return power_spectrum_layer(as_image(lazy), attributes, "power spectrum")
 
 
 def _summed(data: Any, attributes: dict[str, Any], request: GainRequest, index: int) -> LayerData:

@@ -121,8 +121,8 @@ def open_images(
     -------
     OpenedImages
         Files of one image each are a :class:`~.series.MicrographSeries`. Files of several are a
-        :class:`~.movies.MovieSeries`, whose ``sections`` say what they count; except that the sections of a "stack"
-        that is alone (of its size) are micrographs named ``0001@file``, and all stacks are if ``sections`` asks.
+        :class:`~.movies.MovieSeries`, whose ``sections`` say what they count; except that the sections of a "stack",
+        if it is the only such file or if ``sections`` asks, are micrographs named ``0001@file``.
 
     Raises
     ------
@@ -138,7 +138,9 @@ def open_images(
     if not groups:
         raise _nothing_opened(left_out)
     source = described(locations)
-    series = [_series(group, names, sections, pixel_size, source) for group in groups]
+    # One stack alone is particles or a tilt series; several together are the movies of a data set.
+    apart = sections == "stack" or sum(len(group.files) for group in groups if group.info.shape[0] > 1) == 1
+    series = [_series(group, names, sections, apart, pixel_size, source) for group in groups]
     return OpenedImages(tuple(series), left_out, tuple(warnings))
 
 
@@ -146,6 +148,7 @@ def _series(
     group: _Group,
     names: Mapping[ByteSource, str],
     sections: Sections | None,
+    apart: bool,
     pixel_size: float | None,
     source: str,
 ) -> MicrographSeries | MovieSeries:
@@ -163,7 +166,7 @@ def _series(
         names=of_group,
         sections=kind,
     )
-    if kind == "stack" and (len(group.files) == 1 or sections == "stack"):
+    if kind == "stack" and apart:
         return movies.as_micrographs(group.info.tilts if len(group.files) == 1 else None)
     return movies
 

@@ -1,7 +1,31 @@
 """Particle coordinates: one table inside, every format's own frame converted at its door."""
 
 from napari_empiarreader.coordinates.files import read_particles, write_particles
+from napari_empiarreader.coordinates.formats import (
+    FORMATS,
+    SUFFIXES,
+    CoordinateFormat,
+    detect_format,
+    format_named,
+    lost_in,
+)
+from napari_empiarreader.coordinates.names import match_names
+from napari_empiarreader.coordinates.options import CoordinateOptions
 from napari_empiarreader.coordinates.star import read_star, write_star
-from napari_empiarreader.coordinates.table import ParticleTable, match_names
+from napari_empiarreader.coordinates.table import ParticleTable
 
-__all__ = ["ParticleTable", "match_names", "read_particles", "read_star", "write_particles", "write_star"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "CoordinateFormat",
+    "CoordinateOptions",
+    "ParticleTable",
+    "detect_format",
+    "format_named",
+    "lost_in",
+    "match_names",
+    "read_particles",
+    "read_star",
+    "write_particles",
+    "write_star",
+]

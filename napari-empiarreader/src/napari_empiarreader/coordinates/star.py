@@ -2,8 +2,8 @@
 
 Frame (RELION, Scheres 2012; checked against its displayer): ``rlnCoordinateX`` is the column and ``rlnCoordinateY``
 the row of the particle's centre in pixels of the unbinned micrograph, row 0 first: our own frame, so nothing is
-flipped here. Both the one-block files up to RELION 3.0 and files with ``data_optics`` are read; columns that we have
-no use for travel in the features under their RELION names and are written back.
+flipped here. The one-block files up to RELION 3.0, files with ``data_optics``, and files of one micrograph are read
+alike; columns that we have no use for travel in the features under their RELION names and are written back.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_empiarreader.coordinates._star_text import parse_blocks
+from napari_empiarreader.coordinates._star_text import Block, format_blocks, label, read_blocks
+from napari_empiarreader.coordinates.names import micrograph_of_file
+from napari_empiarreader.coordinates.options import CoordinateOptions
 from napari_empiarreader.coordinates.table import ParticleTable
-from napari_empiarreader.errors import FormatError, NothingFoundError
+from napari_empiarreader.errors import FormatError
 from napari_empiarreader.files import replaced_when_complete
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_empiarreader.coordinates._star_text import Block
-
-__all__ = ["read_star", "write_star"]
+__all__ = ["read_star", "render_star", "star_of_one", "write_star"]
 
 _NAME, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
 
 #: Our name of a feature, and RELION's.
-_FEATURES = {"score": "rlnAutopickFigureOfMerit", "class": "rlnClassNumber"}
+_FEATURES = {"score": "rlnAutopickFigureOfMerit", "class": "rlnClassNumber", "helix": "rlnHelicalTubeID"}
 
 #: RELION writes this where a value was never set.
 _NONE = -999.0
 
 
-def read_star(path: str | os.PathLike[str]) -> ParticleTable:
+def read_star(path: str | os.PathLike[str], options: CoordinateOptions | None = None) -> ParticleTable:
     """Particles of a STAR file.
 
     Parameters
@@ -43,12 +43,14 @@ def read_star(path: str | os.PathLike[str]) -> ParticleTable:
     path
         The file. A per-micrograph file without micrograph names (``<micrograph>_autopick.star``,
         ``_manualpick.star``) belongs to the micrograph in its own name.
+    options
+        What the file does not say; see :class:`.CoordinateOptions`.
 
     Returns
     -------
     ParticleTable
-        ``score`` holds ``rlnAutopickFigureOfMerit``; other columns keep their names; further blocks
-        (``data_optics``) wait in ``metadata["star_blocks"]`` for the writer.
+        ``score`` holds ``rlnAutopickFigureOfMerit``, ``helix`` ``rlnHelicalTubeID``; other columns keep their names;
+        further blocks (``data_optics``) wait in ``metadata["star_blocks"]`` for the writer.
 
     Raises
     ------
@@ -57,36 +59,26 @@ def read_star(path: str | os.PathLike[str]) -> ParticleTable:
     FormatError
         No STAR file, or none with particle coordinates.
     """
-    import pandas as pd
-
-    path = Path(path)
-    blocks = _read_blocks(path)
+    path, options = Path(path), options or CoordinateOptions()
+    blocks = read_blocks(path)
     name, particles = _particle_block(blocks, path)
-    for column in (_X, _Y):
-        particles[column] = pd.to_numeric(particles[column], errors="coerce")
-    broken = ~np.isfinite(particles[[_X, _Y]].to_numpy(np.float64)).all(axis=1)
-    if broken.any():
-        raise FormatError(
-            f"{path}: row {int(np.flatnonzero(broken)[0]) + 1} of data_{name} has no numbers as coordinates"
-        )
     if _NAME in particles:
-        micrographs = tuple(dict.fromkeys(particles[_NAME].astype(str)))
-        lookup = {micrograph: i for i, micrograph in enumerate(micrographs)}
-        index = particles[_NAME].astype(str).map(lookup).to_numpy()
+        import pandas as pd
+
+        index, found = pd.factorize(particles[_NAME].astype(str))
+        micrographs = tuple(str(micrograph) for micrograph in found)
     else:
-        stem = path.stem
-        for suffix in ("_autopick", "_manualpick", "_automatch"):
-            stem = stem.removesuffix(suffix)
-        micrographs, index = (f"{stem}.mrc",), np.zeros(len(particles))
+        micrographs, index = (micrograph_of_file(path, options.micrographs),), np.zeros(len(particles), np.intp)
+    x, y = (_coordinates(particles[column], path, name) for column in (_X, _Y))
     features = particles.drop(columns=[_X, _Y, _NAME], errors="ignore")
-    for ours, theirs in _FEATURES.items():
-        if theirs in features:
-            features = features.rename(columns={theirs: ours})
+    features = features.rename(
+        columns={theirs: ours for ours, theirs in _FEATURES.items() if theirs in features and ours not in features}
+    )
     if "score" in features:
         features["score"] = _numbers(features["score"], path, name).replace(_NONE, np.nan)
     return ParticleTable(
         micrographs=micrographs,
-        coordinates=np.column_stack([index, particles[_Y], particles[_X]]) if len(particles) else np.empty((0, 3)),
+        coordinates=options.to_array_frame(path, x, y, micrographs, index),
         features=features,
         metadata={
             "source": str(path),
@@ -116,32 +108,58 @@ def write_star(path: str | os.PathLike[str], table: ParticleTable, *, overwrite:
     FormatError
         A micrograph has a name that no STAR file can hold.
     """
-    import pandas as pd
-    import starfile
+    content = render_star(table, CoordinateOptions(), Path(path))
+    with replaced_when_complete(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(content)
 
+
+def render_star(table: ParticleTable, options: CoordinateOptions, path: Path) -> bytes:
+    """Content of a STAR file that names its micrographs; see :func:`write_star`."""
     for micrograph in table.micrographs:
-        if not micrograph or micrograph[0] in "#\"'" or '"' in micrograph or micrograph == "<NA>":
+        bare = micrograph and micrograph[0] not in "#\"'" and '"' not in micrograph and micrograph != "<NA>"
+        if not bare or not micrograph.isprintable():
             raise FormatError(f"{path}: a micrograph called {micrograph!r} cannot stand in a STAR file; rename it")
-
     names = np.array(table.micrographs, dtype=object)
-    columns: dict[str, object] = {
-        # Numbers first: other readers take a row that begins with "data_" or "_" for something else.
-        _X: table.coordinates[:, 2],
-        _Y: table.coordinates[:, 1],
-        _NAME: names[table.micrograph_index] if len(table) else np.array([], object),
-    }
+    return _render(table, options, path, names[table.micrograph_index] if len(table) else np.array([], object))
+
+
+def star_of_one(table: ParticleTable, options: CoordinateOptions, path: Path) -> bytes:
+    """Content of a STAR file of one micrograph, as RELION's autopicking writes it: without the micrograph's name."""
+    return _render(table, options, path, None)
+
+
+def _render(table: ParticleTable, options: CoordinateOptions, path: Path, names: np.ndarray | None) -> bytes:
+    import pandas as pd
+
+    x, y = options.to_file_frame(path, table.coordinates, table.micrographs)
+    # Numbers first: other readers take a row that begins with "data_" or "_" for something else.
+    columns: dict[str, object] = {_X: x, _Y: y}
+    if names is not None:
+        columns[_NAME] = names
     for name, values in table.features.items():
-        columns[_FEATURES.get(str(name), str(name))] = values.to_numpy()
+        column = label(_FEATURES.get(str(name), str(name)))
+        while column in columns:
+            column += "_2"
+        columns[column] = values.to_numpy()
     frame = pd.DataFrame(columns)
     if "rlnAutopickFigureOfMerit" in frame:
         frame["rlnAutopickFigureOfMerit"] = frame["rlnAutopickFigureOfMerit"].fillna(_NONE)
-    # Within quotation marks STAR has no way to write another one.
-    frame = frame.map(lambda value: value.replace('"', "'") if isinstance(value, str) else value)
-    blocks = dict(table.metadata.get("star_blocks", {}))
-    blocks[str(table.metadata.get("star_block", "particles"))] = frame
-    with replaced_when_complete(path, overwrite=overwrite) as temporary:
-        # Ten digits keep the order of tiny scores; the sign # keeps the point of 300.0, so that it stays no integer.
-        starfile.write(blocks, temporary, overwrite=True, float_format="%#.10g", na_rep="<NA>", quote_character='"')
+    blocks: dict[str, Block] = dict(table.metadata.get("star_blocks", {}))
+    default = "particles" if names is not None else ""
+    blocks[str(table.metadata.get("star_block", default))] = frame
+    return format_blocks(blocks).encode()
+
+
+def _coordinates(column: pd.Series, path: Path, block: str) -> np.ndarray:
+    import pandas as pd
+
+    numbers: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    broken = ~np.isfinite(numbers)
+    if broken.any():
+        raise FormatError(
+            f"{path}: row {int(np.flatnonzero(broken)[0]) + 1} of data_{block} has no numbers as coordinates"
+        )
+    return numbers
 
 
 def _numbers(column: pd.Series, path: Path, block: str) -> pd.Series:
@@ -155,22 +173,6 @@ def _numbers(column: pd.Series, path: Path, block: str) -> pd.Series:
             f"{path}: row {row + 1} of data_{block} has no number as {_FEATURES['score']}: {column.iloc[row]}"
         )
     return numbers
-
-
-def _read_blocks(path: Path) -> dict[str, Block]:
-    if not path.is_file():
-        raise NothingFoundError(f"{path}: no such file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: no STAR file (not text: {error})") from error
-    try:
-        blocks = parse_blocks(text)
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}; the file is damaged") from error
-    if not blocks:
-        raise FormatError(f"{path}: no STAR file (no line begins with 'data_')")
-    return blocks
 
 
 def _particle_block(blocks: dict[str, Block], path: Path) -> tuple[str, pd.DataFrame]:

@@ -6,22 +6,19 @@ the array. Every file format is converted to and from this frame by its own read
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_empiarreader.coordinates.names import match_names
 from napari_empiarreader.errors import CoordinatesError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ParticleTable", "match_names"]
-
-_IMAGE_SUFFIXES = {".mrc", ".mrcs", ".tif", ".tiff", ".eer", ".dm3", ".dm4", ".png", ".jpg", ".jpeg"}
 
 
 def _no_features() -> pd.DataFrame:
@@ -156,32 +153,3 @@ class ParticleTable:
                 "other micrographs?"
             )
         return self
-
-
-def match_names(wanted: Sequence[str], available: Sequence[str]) -> list[int | None]:
-    """Index into ``available`` of each of ``wanted``, or None.
-
-    Programs name one micrograph in many ways: with folders or without, with or without ``.mrc``. The whole name
-    decides; then the name without folders; then also without the suffix of an image. A name that two candidates fit
-    is no match, and neither are two names that fit one candidate: their particles must not be merged.
-    """
-    found: list[int | None] = [None] * len(wanted)
-    for key in (lambda name: name, lambda name: PurePosixPath(name).name, _bare_name):
-        candidates, claims = defaultdict(set), defaultdict(set)
-        for i, name in enumerate(available):
-            candidates[key(name)].add(i)
-        for name, match in zip(wanted, found, strict=True):
-            if match is None:
-                claims[key(name)].add(name)
-        taken = set(found)
-        for i, name in enumerate(wanted):
-            fits = candidates[key(name)]
-            if found[i] is None and len(fits) == len(claims[key(name)]) == 1 and not fits & taken:
-                (found[i],) = fits
-    return found
-
-
-def _bare_name(name: str) -> str:
-    """The name without folders and without the suffix of an image; another dot is part of the name."""
-    path = PurePosixPath(name)
-    return path.stem if path.suffix.lower() in _IMAGE_SUFFIXES else path.name

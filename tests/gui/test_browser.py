@@ -291,6 +291,27 @@ def test_addresses_and_exact_sizes_of_what_is_selected(qtbot, server, browser):
     assert [r.method for r in server.requests] == ["HEAD", "HEAD"]
 
 
+def test_micrographs_open_with_the_particles_that_were_deposited(qtbot, server, viewer, browser, notified, tmp_path):
+    rows = [("m001.mrc", 10, 20), ("m001.mrc", 30, 40), ("m007.mrc", 5, 6), ("m007.mrc", 500, 6), ("x.mrc", 1, 2)]
+    star = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
+    folder = tmp_path / "archive" / "10017" / "data" / "coordinates"
+    folder.mkdir()
+    (folder / "picks.star").write_text(star + "".join(f"{name} {x} {y}\n" for name, x, y in rows))
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")
+    qtbot.mouseClick(browser.form.particles_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=20_000)
+    wait_idle(qtbot, browser)
+
+    micrographs, particles = viewer.layers
+    assert micrographs.data.shape == (COUNT, SIDE, SIDE)
+    np.testing.assert_allclose(particles.data, [(1, 20, 10), (1, 40, 30), (7, 6, 5), (7, 6, 500)])
+    np.testing.assert_allclose(particles.scale, micrographs.scale)
+    assert "4 of 5 particles in picks.star lie on these micrographs, 1 of them outside" in browser.form.status.text()
+    files = {r.path.rsplit("/", 1)[-1] for r in server.requests if "." in r.path.rsplit("/", 1)[-1]}
+    assert files == {"m000.mrc", "picks.star"}
+
+
 def test_the_filter_hides_files_and_chosen_files_make_one_layer(qtbot, server, viewer, browser):
     open_entry(qtbot, browser)
     click_row(qtbot, browser, "data/micrographs")

@@ -33,7 +33,7 @@ from napari_empiarreader.widgets._telling import WrappedLabel
 
 __all__ = ["BrowserForm"]
 
-_SHOWN = {"Images": IMAGES, "Images, particles": IMAGES | PARTICLES, "Particles": PARTICLES, "All files": None}
+_SHOWN = {"Images": IMAGES, "Images and particles": IMAGES | PARTICLES, "Particles": PARTICLES, "All files": None}
 
 
 class BrowserForm:
@@ -112,10 +112,8 @@ class BrowserForm:
         self.kinds = QComboBox()
         self.kinds.addItems(list(_SHOWN))
         self.kinds.setToolTip("Files to show in the tree")
-        self.kinds.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.kinds.setMinimumContentsLength(11)
         self.filter_edit = QLineEdit()
-        self.filter_edit.setPlaceholderText("*_DW.mrc")
+        self.filter_edit.setPlaceholderText("all, or a pattern such as *_DW.mrc")
         self.filter_edit.setToolTip("Names to show and to open from a folder: * and ? are wildcards; empty for all")
         self.pixel_size = QDoubleSpinBox()
         self.pixel_size.setRange(0, 1000)
@@ -124,11 +122,9 @@ class BrowserForm:
         self.pixel_size.setSuffix(" Å")
         self.pixel_size.setToolTip("Overrides the header of the files. 0: the header's, or the entry's if it has none")
         self.show_deposited(None)
-        shown = QHBoxLayout()
-        shown.addWidget(self.kinds)
-        shown.addWidget(self.filter_edit, stretch=1)
         form = QFormLayout()
-        form.addRow("Show", shown)
+        form.addRow("Show", self.kinds)
+        form.addRow("Names", self.filter_edit)
         form.addRow("Pixel size", self.pixel_size)
         self.filter_edit.textChanged.connect(self.tree.set_filter)
         self.kinds.currentTextChanged.connect(lambda name: self.tree.set_kinds(_SHOWN[name]))

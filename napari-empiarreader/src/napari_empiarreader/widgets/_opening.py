@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from napari_empiarreader.archive import Archive, Entry, Item, RemoteFile, format_uri
-from napari_empiarreader.layers import LayerData, open_layers
+from napari_empiarreader.archive.deposited import particle_files, read_particle_files
+from napari_empiarreader.errors import UserError
+from napari_empiarreader.layers import AXIS_LABELS, LayerData, open_layers, particles_layer
 from napari_empiarreader.progress import Progress, silent
 
 __all__ = ["Opened", "first_step", "location", "open_selection", "open_with_particles"]
@@ -95,5 +98,49 @@ def _read_shown(layer: LayerData, steps: Sequence[int]) -> None:
     np.asarray(levels[-1][index])
 
 
-def open_with_particles(*args: Any, **kw: Any) -> Opened:
-    raise NotImplementedError
+def open_with_particles(
+    archive: Archive,
+    entry: Entry,
+    locations: Sequence[str | RemoteFile],
+    first: Item,
+    pixel_size: float | None,
+    steps: Sequence[int],
+    progress: Progress = silent,
+) -> Opened:
+    """As :func:`open_selection`, with a Points layer of the entry's particles on each layer of micrographs."""
+    opened = open_selection(archive, entry, locations, first, pixel_size, steps, progress)
+    stacks = [layer for layer in opened.layers if layer[1]["axis_labels"] == AXIS_LABELS]
+    if not stacks:
+        warning = "particles lie on micrographs, and none were opened; select the averaged images instead of movies"
+        return opened._replace(warnings=[*opened.warnings, warning])
+    try:
+        files = particle_files(archive, entry, first.path if first.is_folder else posixpath.dirname(first.path))
+        found = [_particles_on(stack, files, entry, progress) for stack in stacks]
+    except UserError as error:  # the micrographs are there all the same
+        return opened._replace(warnings=[*opened.warnings, str(error)])
+    layers = [*opened.layers, *(layer for layer, _ in found if layer is not None)]
+    return Opened(layers, " ".join([opened.summary, *(said for _, said in found)]), opened.warnings)
+
+
+def _particles_on(
+    stack: LayerData, files: Sequence[RemoteFile], entry: Entry, progress: Progress
+) -> tuple[LayerData | None, str]:
+    """Points layer of the particles that lie on a layer's micrographs, and a sentence about them."""
+    data, attributes, _ = stack
+    levels = data if isinstance(data, list | tuple) else [data]
+    names, shape = attributes["metadata"]["micrographs"], tuple(levels[0].shape[-2:])
+    read = read_particle_files(files, names, shape, progress)
+    table = read.table.only_on(names)
+    source = read.sources[0].rsplit("/", 1)[-1] if len(read.sources) == 1 else f"{len(read.sources)} files"
+    if not len(table):
+        return None, f"None of the {len(read.table):,} particles in {source} lies on these micrographs."
+    outside = int(_outside(table.coordinates[:, 1:], shape).sum())
+    said = f"{len(table):,} of {len(read.table):,} particles in {source} lie on these micrographs"
+    said += f", {outside:,} of them outside the image." if outside else "."
+    pixel_size = attributes["metadata"]["pixel_size"]
+    return particles_layer(table, name=f"{entry.accession} particles", pixel_size=pixel_size), said
+
+
+def _outside(coordinates: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    beyond = (coordinates < -0.5) | (coordinates > np.asarray(shape) - 0.5)
+    return beyond.any(axis=1)

@@ -88,6 +88,10 @@ class SpectrumPicture(Picture):
         self.setMouseTracking(True)
         self.setMinimumSize(150, 200)
 
+    def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
+        """Room for rings that can be told apart."""
+        return QSize(300, 300)
+
     def show_spectrum(self, picture: np.ndarray, step: float) -> None:
         """Show ``(y, x)`` uint8 with the zero frequency in its middle and ``step`` from pixel to pixel."""
         self._step = step

@@ -51,7 +51,7 @@ class SumForm(QGroupBox):
     def __init__(self) -> None:
         super().__init__("Movie")
         self.gain = QLineEdit()
-        self.gain.setPlaceholderText("none: frames are corrected already")
+        self.gain.setPlaceholderText("none")
         self.gain.setToolTip("Gain reference of the movie: a file, or an address like empiar://10017/data/gain.mrc")
         self.choose = QPushButton("…")
         self.choose.setToolTip("Choose a file")

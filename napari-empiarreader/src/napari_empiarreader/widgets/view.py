@@ -105,7 +105,8 @@ class MicrographView(QWidget):
         layout.addLayout(steps)
         for widget in (self.contrast, self.sums, self.spectrum, self.busy, self.status):
             layout.addWidget(widget)
-        layout.addStretch(1)
+        layout.setStretchFactor(self.spectrum, 1)
+        layout.addStretch(0)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)

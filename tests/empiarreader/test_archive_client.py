@@ -10,13 +10,12 @@ import pytest
 
 from napari_empiarreader.archive import Archive, ArchiveSettings
 from napari_empiarreader.archive.bulk import read_many
-from napari_empiarreader.archive.download import download, find_files
+from napari_empiarreader.archive.download import find_files
 from napari_empiarreader.archive.faults import AnswerHtml, CutBody, FailWith, Hang
 from napari_empiarreader.archive.server import LoopbackArchive
 from napari_empiarreader.errors import (
     ArchiveError,
     EntryNotFoundError,
-    FileExistsAlreadyError,
     NothingFoundError,
     ServerUnreachableError,
     TruncatedFileError,
@@ -201,19 +200,6 @@ def test_manners_that_make_no_sense_are_refused(wrong):
 # ---- several files -------------------------------------------------------------------------------------------
 
 
-def test_a_selection_downloads_into_its_own_folders(server, archive, tmp_path):
-    files = find_files(archive, ["empiar://10017/data/**/*.mrc", "empiar://10017/data/a.mrc"])
-    told = []
-    got = download(files, tmp_path / "out", progress=lambda done, total, message="": told.append((done, total)))
-
-    assert sorted(str(path.relative_to(tmp_path / "out" / "10017")) for path in got) == sorted(
-        name for name in FILES if name.endswith(".mrc")
-    )
-    for path in got:
-        assert path.read_bytes() == str(path.relative_to(tmp_path / "out" / "10017")).encode() * 3
-    assert sorted(told) == [(i + 1, 5) for i in range(5)]
-
-
 def test_a_folder_means_every_file_below_it(archive):
     assert {file.path for file in find_files(archive, ["empiar://10017"])} == {*FILES, "entry.json"}
     assert {file.path for file in find_files(archive, ["empiar://10017/data/deep"])} == {"data/deep/er/c.mrc"}
@@ -222,25 +208,6 @@ def test_a_folder_means_every_file_below_it(archive):
 def test_an_address_that_fits_nothing_is_an_error(archive):
     with pytest.raises(NothingFoundError, match=r"empiar://10017/data/\*\.tif"):
         find_files(archive, ["empiar://10017/data/*.mrc", "empiar://10017/data/*.tif"])
-
-
-def test_one_missing_file_among_many_is_the_error_and_no_half_file_stays(server, archive, tmp_path):
-    server.inject(FailWith(404), pattern="*/deep/er/c.mrc", times=None)
-    files = find_files(archive, ["empiar://10017/data/**/*.mrc"])
-    with pytest.raises(EntryNotFoundError, match="c.mrc"):
-        download(files, tmp_path / "out", connections=1)
-    stayed = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert all(path.read_bytes() == str(path.relative_to(tmp_path / "out" / "10017")).encode() * 3 for path in stayed)
-
-
-def test_existing_files_stop_the_download_before_it_begins(server, archive, tmp_path):
-    files = find_files(archive, ["empiar://10017/data/*.mrc"])
-    download(files, tmp_path)
-    server.reset_counts()
-    with pytest.raises(FileExistsAlreadyError, match="1 more"):
-        download(files, tmp_path)
-    assert server.requests == []
-    assert len(download(files, tmp_path, overwrite=True)) == 2
 
 
 # ---- many files at once --------------------------------------------------------------------------------------

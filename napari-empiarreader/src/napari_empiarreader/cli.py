@@ -195,11 +195,14 @@ def get(
     archive_url: ArchiveUrl = None,
 ) -> None:
     """Download files. Each appears under its name only when it is complete."""
-    from napari_empiarreader.archive.download import download, find_files
+    from napari_empiarreader.archive.download import download, plan
 
-    files = find_files(_archive(api_url, archive_url), addresses)
-    for path in download(files, output, overwrite=overwrite, progress=console.progress_line):
+    report = download(
+        plan(_archive(api_url, archive_url), addresses, output), overwrite=overwrite, progress=console.progress_line
+    )
+    for path in report.paths:
         typer.echo(path)
+    report.raise_first()
 
 
 def bytes_in(text: str | None) -> int | None:

@@ -6,6 +6,7 @@ __all__ = [
     "ArchiveError",
     "CatalogueError",
     "CoordinatesError",
+    "DiskSpaceError",
     "EntryNotFoundError",
     "FileExistsAlreadyError",
     "FileChangedError",
@@ -13,10 +14,13 @@ __all__ = [
     "MixedSizesError",
     "NothingFoundError",
     "OfflineError",
+    "OverBudgetError",
     "PixelSizeError",
     "RangesNotSupportedError",
     "ServerUnreachableError",
+    "TargetBusyError",
     "TruncatedFileError",
+    "UnsafeNameError",
     "UserError",
 ]
 
@@ -83,3 +87,29 @@ class RangesNotSupportedError(ArchiveError):
 
 class CatalogueError(UserError, OSError):
     """The index of all entries is missing, damaged, busy or not ours."""
+
+
+class DiskSpaceError(UserError, OSError):
+    """The disk is full, or cannot hold what is to be written."""
+
+
+class OverBudgetError(UserError, ValueError):
+    """More bytes were chosen than may be moved.
+
+    Attributes
+    ----------
+    commands
+        How to fetch the same files with Globus and Aspera, as text for a shell.
+    """
+
+    def __init__(self, message: str, commands: str = "") -> None:
+        super().__init__(message)
+        self.commands = commands
+
+
+class TargetBusyError(UserError, BlockingIOError):
+    """Somebody else is writing the same file at this moment."""
+
+
+class UnsafeNameError(ArchiveError, ValueError):
+    """A name of the archive cannot be a file below the chosen folder."""

@@ -139,6 +139,8 @@ class EerImage:
 
         skip, across, down = self._bits
         _check_events(self.source, raw_frame, math.prod(self._layout.shape), len(data), skip)
+        if skip == 8 and _add_fixed(data, image, self._layout.shape, self._upsampling):
+            return
         try:
             imagecodecs.eer_decode(
                 data + bytes(-len(data) % 4),  # the decoder takes whole 32 bit words
@@ -210,6 +212,32 @@ def open_eer(
     return EerImage(directory, pages, layout, info, metadata, group, bits, upsampling)
 
 
+def _add_fixed(data: bytes, image: np.ndarray, shape: tuple[int, int], upsampling: int) -> bool:
+    """Add a raw frame of an early file, whose events are units of 12 bits each; False where it is not made of them.
+
+    A unit that only skips (255 pixels) has place bits there, as RELION reads it. imagecodecs takes them for the next
+    unit's. The units of a whole frame end at its last pixel, which tells the two apart.
+    """
+    triples = np.frombuffer(data, np.uint8, count=len(data) // 3 * 3).reshape(-1, 3).astype(np.int64)
+    pairs = triples[:, 0] | triples[:, 1] << 8 | triples[:, 2] << 16
+    units = np.stack((pairs & 4095, pairs >> 12), axis=1).ravel()
+    skipped, place = units & 255, units >> 8
+    after = np.cumsum(skipped + (skipped < 255))
+    pixels = shape[0] * shape[1]
+    reached = after - (skipped < 255)  # the pixel of the unit's electron
+    end = int(np.searchsorted(reached, pixels))
+    if not (end < reached.size and reached[end] == pixels) and not (end and after[end - 1] == pixels):
+        return False
+    is_event = skipped[:end] < 255
+    y, x = np.divmod(reached[:end][is_event], shape[1])
+    if upsampling == 2:
+        # Places count from the middle of the pixel: the upper bit is inverted.
+        quarter = place[:end][is_event] ^ 0b1010
+        y, x = 2 * y + (quarter >> 3 & 1), 2 * x + (quarter >> 1 & 1)
+    image[y, x] += 1
+    return True
+
+
 def _raw_frames(directory: TiffDirectory) -> tuple[tuple[TagList, ...], PageLayout, list[str]]:
     uri = directory.source.uri
     pages = [page for page in directory.pages if directory.number(page, 259, 1) in EER_COMPRESSIONS]
@@ -231,8 +259,8 @@ def _check_events(source: ByteSource, raw_frame: int, pixels: int, stored: int, 
     """Refuse a raw frame whose events cannot reach its last pixel, whatever they are."""
     if pixels > stored * 8 // skip * 2**skip:
         raise FormatError(
-            f"{source.uri}: {stored:,} bytes of events for the {pixels:,} pixels of raw frame {raw_frame + 1}; the file "
-            "is damaged, fetch it again"
+            f"{source.uri}: {stored:,} bytes of events for the {pixels:,} pixels of raw frame {raw_frame + 1}; the "
+            "file is damaged, fetch it again"
         )
 
 

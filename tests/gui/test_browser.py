@@ -312,6 +312,19 @@ def test_micrographs_open_with_the_particles_that_were_deposited(qtbot, server, 
     assert files == {"m000.mrc", "picks.star"}
 
 
+def test_the_download_is_planned_for_what_is_selected_and_closes_with_the_browser(qtbot, viewer, browser, tmp_path):
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")
+    browser.form.filter_edit.setText("m00*.mrc")
+    qtbot.mouseClick(browser.form.download_button, Qt.MouseButton.LeftButton)
+    dialog = browser.dialog
+    qtbot.waitUntil(lambda: dialog.plan is not None, timeout=10_000)
+    assert dialog.plan.total_bytes == 10 * FILE_BYTES and dialog.plan.is_exact
+    assert "10 files" in dialog.about.text()
+    viewer.window.remove_dock_widget(browser)
+    assert not dialog.isVisible() and dialog._tasks.closed
+
+
 def test_the_filter_hides_files_and_chosen_files_make_one_layer(qtbot, server, viewer, browser):
     open_entry(qtbot, browser)
     click_row(qtbot, browser, "data/micrographs")

@@ -37,10 +37,14 @@ class Task:
         For people; tasks without one show no bar.
     done, total, message
         What the function reported last; ``total`` 0 means unknown.
+    gently
+        Set to end the function in its own way, with an answer that says how far it came; None where it has no such
+        way, and cancelling drops the answer.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, gently: threading.Event | None = None) -> None:
         self.title = title
+        self.gently = gently
         self.done, self.total, self.message = 0, 0, ""
         self.started = time.monotonic()
         self.stop = threading.Event()
@@ -59,7 +63,16 @@ class Task:
         return self.stop.is_set()
 
     def cancel(self) -> None:
+        """End gently where that is possible; else as :meth:`drop`."""
+        if self.gently is None:
+            self.drop()
+        else:
+            self.gently.set()
+
+    def drop(self) -> None:
         """Drop the answer now, and let the thread end at its next report."""
+        if self.gently is not None:
+            self.gently.set()
         if not self.stop.is_set():
             self.stop.set()
             self.close_bar()
@@ -133,7 +146,7 @@ class Tasks:
     def cancel_all(self) -> None:
         """Drop the answers of everything started so far."""
         for task in list(self.running):
-            task.cancel()
+            task.drop()
         self.running.clear()
         self._tell()
 
@@ -154,6 +167,7 @@ class Tasks:
         failed: Callable[[Exception], None],
         title: str = "",
         reports: bool = False,
+        gently: threading.Event | None = None,
         **named: Any,
     ) -> Task:
         """Call ``function(*arguments, **named)`` in a thread; then ``done`` or ``failed`` in the main thread.
@@ -165,8 +179,10 @@ class Tasks:
         reports
             Give the function ``progress=`` as well, a :class:`~napari_empiarreader.progress.Progress`; through it,
             cancelling ends the thread.
+        gently
+            See :class:`Task`.
         """
-        task = Task(title)
+        task = Task(title, gently)
         if self.closed:
             task.stop.set()
             return task

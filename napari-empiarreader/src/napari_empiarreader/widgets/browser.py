@@ -57,6 +57,7 @@ class ArchiveBrowser(QWidget):
         self.archive = archive or Archive()
         self.entry: Entry | None = None
         self._docked = False
+        self.dialog: DownloadDialog | None = None
         self._previews: dict[str, FilePreview] = {}
         self._preview: Task | None = None
         self._tasks = Tasks(self._on_work)
@@ -316,7 +317,8 @@ class ArchiveBrowser(QWidget):
         if self.entry is None or not selected:
             self._report(UserError("nothing is selected; select a folder or some files in the tree"))
             return
-        self.dialog = DownloadDialog(self, self.archive, self.entry, selected)
+        pattern = self.form.filter_edit.text().strip()
+        self.dialog = DownloadDialog(self, self.archive, self.entry, selected, pattern)
         self.dialog.show()
 
     # ---- what is going on -------------------------------------------------------------------------------------------
@@ -355,6 +357,8 @@ class ArchiveBrowser(QWidget):
                 self._on_background_changed()
             elif self._docked:
                 self._docked = False
+                if self.dialog is not None:
+                    self.dialog.close()
                 self._settled.stop()
                 self._tasks.close()
         return super().event(event)

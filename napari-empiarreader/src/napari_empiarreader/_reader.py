@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from napari_empiarreader.coordinates import ParticleTable
     from napari_empiarreader.layers import LayerData
 
-__all__ = ["get_micrograph_reader", "get_particle_reader", "sample_layers"]
+__all__ = ["get_micrograph_reader", "get_particle_reader", "open_shapes", "sample_layers"]
 
-_COORDINATES = (".star",)
+_SHARED = (".csv", ".tsv", ".txt", ".json")
+"""Suffixes that others use as well; such a file is ours only where it begins like coordinates."""
 
 
 def get_micrograph_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -30,9 +31,22 @@ def get_micrograph_reader(path: str | Sequence[str]) -> Callable[[str | Sequence
 
 
 def get_particle_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Reader for STAR files of particles."""
-    first = path if isinstance(path, str) else path[0]
-    return read_particle_layers if first.lower().endswith(_COORDINATES) else None
+    """Reader for coordinate files; None for tables and texts that hold something else."""
+    from pathlib import Path
+
+    from napari_empiarreader.coordinates.formats import SUFFIXES, begins_like_coordinates
+    from napari_empiarreader.errors import UserError
+
+    first = Path(path if isinstance(path, str) else path[0])
+    if first.suffix.lower() not in SUFFIXES:
+        return None
+    if first.suffix.lower() in _SHARED:
+        try:
+            if not begins_like_coordinates(first):
+                return None
+        except UserError:
+            return None
+    return read_particle_layers
 
 
 def read_micrographs(path: str | Sequence[str]) -> list[LayerData]:
@@ -56,12 +70,24 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerData]:
 
     layers = []
     for file in [path] if isinstance(path, str) else path:
-        table = read_particles(file)
+        table = read_particles(file, shapes=open_shapes() or None)
         names, pixel_size = _open_micrographs_of(table)
         if names is not None:
             table = table.renamed_to(names)
         layers.append(particles_layer(table, name=Path(file).stem, pixel_size=pixel_size))
     return layers
+
+
+def open_shapes() -> dict[str, tuple[int, int]]:
+    """Size ``(y, x)`` of every open micrograph, for formats that count rows from the bottom."""
+    from napari import current_viewer
+
+    viewer, shapes = current_viewer(), {}
+    for layer in [] if viewer is None else viewer.layers:
+        if layer._type_string == "image" and layer.metadata.get("micrographs"):
+            data = layer.data[0] if layer.multiscale else layer.data
+            shapes |= dict.fromkeys(layer.metadata["micrographs"], (int(data.shape[-2]), int(data.shape[-1])))
+    return shapes
 
 
 def _open_micrographs_of(table: ParticleTable) -> tuple[Sequence[str] | None, float | None]:

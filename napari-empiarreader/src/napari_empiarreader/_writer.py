@@ -1,13 +1,15 @@
-"""napari writers: micrographs as MRC, particles as STAR."""
+"""napari writers: micrographs as MRC, particles in any coordinate format."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from napari_empiarreader.layers import LayerData
 
-__all__ = ["write_mrc_image", "write_star_points"]
+__all__ = ["write_mrc_image", "write_particle_points"]
 
 
 def write_mrc_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -21,15 +23,31 @@ def write_mrc_image(path: str, data: Any, attributes: dict[str, Any]) -> list[st
     return [path]
 
 
-def write_star_points(path: str, layers: list[LayerData]) -> list[str]:
-    """Write the points that are shown as STAR; an Image layer beside them names the micrographs."""
-    from napari_empiarreader.coordinates import write_star
-    from napari_empiarreader.layers import particles_from_layer
+def write_particle_points(path: str, layers: list[LayerData]) -> list[str]:
+    """Write the points that are shown, in the format of the suffix; an Image layer beside them names the micrographs.
 
-    points = next((data, attributes) for data, attributes, kind in layers if kind == "points")
-    names = None
-    for _, attributes, kind in layers:
+    Boxes, where a format has them, are as wide as the circles; sizes of micrographs come from the Image layer, or else
+    from those that are open.
+    """
+    from napari_empiarreader._reader import open_shapes
+    from napari_empiarreader.coordinates import write_particles
+    from napari_empiarreader.layers import layer_pixel_size, particles_from_layer
+
+    data, attributes = next((data, attributes) for data, attributes, kind in layers if kind == "points")
+    names, shapes = None, open_shapes()
+    for image, beside, kind in layers:
         if kind == "image":
-            names = (attributes.get("metadata") or {}).get("micrographs")
-    write_star(path, particles_from_layer(*points, micrographs=names), overwrite=True)
-    return [path]
+            names = (beside.get("metadata") or {}).get("micrographs")
+            level = image[0] if beside.get("multiscale") else image
+            shapes |= dict.fromkeys(names or (), (int(level.shape[-2]), int(level.shape[-1])))
+    table = particles_from_layer(data, attributes, micrographs=names)
+    width = float(np.median(np.atleast_1d(attributes.get("size", 0.0))))
+    written = write_particles(
+        path,
+        table,
+        overwrite=True,
+        shapes=shapes or None,
+        pixel_size=layer_pixel_size(attributes),
+        box_size=None if "box_width" in table.features else (2 * round(width / 2) or None),
+    )
+    return [str(file) for file in written]

@@ -19,7 +19,7 @@ from napari_empiarreader.coordinates.options import CoordinateOptions
 from napari_empiarreader.coordinates.table import ParticleTable
 from napari_empiarreader.errors import CoordinatesError, FormatError
 
-__all__ = ["read_csv", "render_csv"]
+__all__ = ["has_coordinate_columns", "read_csv", "render_csv"]
 
 #: Names of columns, in small letters without signs, that mean what the key says.
 _KNOWN = {
@@ -73,6 +73,16 @@ def read_csv(path: Path, options: CoordinateOptions) -> ParticleTable:
         pd.DataFrame(features, index=range(len(x))),
         {"source": str(path), "csv": {"columns": chosen, "head": head, "delimiter": delimiter}},
     )
+
+
+def has_coordinate_columns(text: str) -> bool:
+    """Whether the first line of a text names columns of x and y."""
+    line = text.lstrip("\ufeff \r\n").split("\n", 1)[0]
+    head = [name.strip().strip('"') for name in line.strip().split(_delimiter(text))]
+    try:
+        return bool(_chosen(head, {}, Path()))
+    except (FormatError, CoordinatesError):
+        return False
 
 
 def _delimiter(text: str) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "INDEX_FORMAT",
     "SUFFIXES",
     "CoordinateFormat",
+    "begins_like_coordinates",
     "detect_format",
     "format_named",
     "format_to_write",
@@ -186,6 +187,17 @@ def detect_format(path: Path) -> CoordinateFormat:
                 return form
         fits = [form for form in fits if form.recognises is None] or fits
     return fits[0]
+
+
+def begins_like_coordinates(path: Path) -> bool:
+    """Whether a file whose suffix other programs use as well (``.csv``, ``.json``) begins as one of ours does."""
+    form = detect_format(path)
+    head = _head(path)
+    if form.recognises is not None:
+        return form.recognises(head)
+    if form.name == "csv":
+        return csv_table.has_coordinate_columns(head)
+    return form.name != "eman2" or '"boxes"' in head
 
 
 def _unknown(path: Path) -> FormatError:

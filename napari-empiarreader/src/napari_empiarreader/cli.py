@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_empiarreader import console
+from napari_empiarreader._cli_convert import convert
 from napari_empiarreader.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(convert)
 
 EntryArgument = Annotated[str, typer.Argument(help="Entry number: 10017 or EMPIAR-10017.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

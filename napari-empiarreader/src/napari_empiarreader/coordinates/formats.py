@@ -233,6 +233,7 @@ def format_to_write(path: Path, table: ParticleTable, name: str | None = None) -
     fits = [form for form in _ALL if path.suffix.lower() in form.suffixes and form.name != INDEX_FORMAT]
     if not fits:
         raise _unknown(path)
+    fits.sort(key=lambda form: form.suffixes[0] != path.suffix.lower())  # those whose own suffix it is come first
     return own if own in fits and own is not None else fits[0]
 
 

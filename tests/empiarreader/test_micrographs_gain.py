@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_a_reference_that_does_not_fit_says_whether_a_rotation_would():
         GainReference(MARKED, source="g.mrc").apply(np.zeros((3, 2)))
     with pytest.raises(FormatError, match="g.mrc: 3 x 2 pixels as it lies, frames have 6 x 5; choose"):
         GainReference(MARKED, source="g.mrc").apply(np.zeros((5, 6)))
+
+
+def test_threads_with_frames_of_different_sizes_share_a_reference():
+    reference = GainReference(np.full((64, 64), 2, np.float32))
+    frames = [np.ones((side, side), np.uint8) for side in (32, 64, 128)] * 40
+    with ThreadPoolExecutor(8) as pool:
+        for frame, seen in zip(frames, pool.map(reference.apply, frames), strict=True):
+            np.testing.assert_array_equal(seen, 2 * frame)
 
 
 def test_references_come_from_every_format(tmp_path):

@@ -115,18 +115,22 @@ class GainReference:
 
     def _prepared(self, shape: tuple[int, int]) -> tuple[np.ndarray, Any]:
         """Factors for a shape, and where they are dead; kept, because a movie has many frames."""
-        if shape not in self._factors:
-            values = _scaled(self.oriented, shape)
-            if values is None:
-                raise self._misfit(shape)
-            good = _good(values)
-            factors = np.zeros(shape, np.float32)
-            with np.errstate(over="ignore"):
-                factors[good] = values[good] if self.multiply else 1 / values[good]
-            factors[~np.isfinite(factors)] = 0
-            self._factors.clear()
-            self._factors[shape] = factors, np.nonzero(factors == 0)
-        return self._factors[shape]
+        known = self._factors.get(shape)
+        if known is not None:
+            return known
+        values = _scaled(self.oriented, shape)
+        if values is None:
+            raise self._misfit(shape)
+        good = _good(values)
+        factors = np.zeros(shape, np.float32)
+        with np.errstate(over="ignore"):
+            factors[good] = values[good] if self.multiply else 1 / values[good]
+        factors[~np.isfinite(factors)] = 0
+        prepared = factors, np.nonzero(factors == 0)
+        # Two threads may prepare the same at once; each returns its own, whatever the other forgets.
+        self._factors.clear()
+        self._factors[shape] = prepared
+        return prepared
 
     def _misfit(self, shape: tuple[int, int]) -> FormatError:
         height, width = self.oriented.shape

@@ -12,6 +12,7 @@ import typer
 
 from napari_empiarreader import console
 from napari_empiarreader._cli_convert import convert
+from napari_empiarreader._cli_download import AddressesFile, Budget, Commands, Only, Output, Overwrite, fetch
 from napari_empiarreader.errors import UserError
 
 if TYPE_CHECKING:
@@ -186,6 +187,36 @@ def preview(
         typer.echo(save_picture(target, picture, overwrite=overwrite))
 
 
+@app.command("download")
+def download_files(
+    addresses: Annotated[
+        list[str] | None,
+        typer.Argument(help="empiar://NUMBER/PATH; wildcards * ? [] ** are allowed, a folder means all below it."),
+    ] = None,
+    output: Output = Path(),
+    addresses_file: AddressesFile = None,
+    only: Only = None,
+    budget: Budget = None,
+    overwrite: Overwrite = False,
+    commands: Commands = False,
+    as_json: JsonOption = False,
+    api_url: ApiUrl = None,
+    archive_url: ArchiveUrl = None,
+) -> None:
+    """Download many files: continues where an earlier run ended, and goes on past files that fail."""
+    fetch(
+        _archive(api_url, archive_url),
+        addresses or [],
+        output,
+        addresses_file=addresses_file,
+        only=only,
+        budget=bytes_in(budget),
+        overwrite=overwrite,
+        commands=commands,
+        as_json=as_json,
+    )
+
+
 @app.command()
 def get(
     addresses: Annotated[
@@ -193,19 +224,12 @@ def get(
         typer.Argument(help="empiar://NUMBER/PATH; wildcards * ? [] ** are allowed, a folder means all below it."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; the entry's folders are kept.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    overwrite: Overwrite = False,
     api_url: ApiUrl = None,
     archive_url: ArchiveUrl = None,
 ) -> None:
-    """Download files. Each appears under its name only when it is complete."""
-    from napari_empiarreader.archive.download import download, plan
-
-    report = download(
-        plan(_archive(api_url, archive_url), addresses, output), overwrite=overwrite, progress=console.progress_line
-    )
-    for path in report.paths:
-        typer.echo(path)
-    report.raise_first()
+    """Download a few files, and stop at the first that fails. Each appears only when it is complete."""
+    fetch(_archive(api_url, archive_url), addresses, output, overwrite=overwrite, fail_fast=True)
 
 
 def bytes_in(text: str | None) -> int | None:

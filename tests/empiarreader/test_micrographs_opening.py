@@ -2,8 +2,10 @@
 
 import gzip
 import shutil
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +22,18 @@ from napari_empiarreader.errors import (
     TruncatedFileError,
 )
 from napari_empiarreader.files import LocalFile
-from napari_empiarreader.micrographs import MicrographSeries, MovieSeries, open_image, open_images, write_mrc
+from napari_empiarreader.micrographs import (
+    EerSettings,
+    MicrographSeries,
+    MovieSeries,
+    open_image,
+    open_images,
+    write_mrc,
+)
 from napari_empiarreader.micrographs.cache import shared_cache
+
+sys.path.insert(0, str(Path(__file__).parent))
+from detector_files import eer_bytes, eer_events  # noqa: E402
 
 
 class Elsewhere:
@@ -449,6 +461,49 @@ def test_an_error_while_opening_a_movie_is_not_remembered(movies):
         series.read(1, 4)
     (movies / "v1.mrcs").write_bytes(whole)
     np.testing.assert_array_equal(series.read(1, 4), values(5, 6, 7, seed=1)[4])
+
+
+def test_the_frames_of_an_eer_movie_are_those_that_were_asked_for(tmp_path):
+    frames = [eer_events([(3 + i, 5), (100, 0)], 256) for i in range(8)]
+    (tmp_path / "a.eer").write_bytes(eer_bytes(frames, (16, 16)))
+    for settings, shape in (
+        (EerSettings(group=2), (4, 16, 16)),
+        (EerSettings(group=4), (2, 16, 16)),
+        (EerSettings(group=4, upsampling=2), (2, 32, 32)),
+    ):
+        (series,) = open_images(tmp_path, eer=settings)
+        assert series.shape == shape
+        np.testing.assert_array_equal(series.read(0, 1).sum(), 2 * settings.group)
+        np.testing.assert_array_equal(series.summed().read(0).sum(), 16)
+    with pytest.raises(FormatError, match="dose"):
+        open_images(tmp_path, eer=EerSettings(dose_per_frame=1.0))  # the file does not tell its dose
+    with pytest.raises(FormatError, match=r"a\.eer.*a group of 9 raw frames of 8 is impossible"):
+        open_images(tmp_path, eer=EerSettings(group=9))
+    (picture,) = open_images(tmp_path, eer=EerSettings(group=8))
+    assert isinstance(picture, MicrographSeries) and picture.read(0).sum() == 16
+
+
+def test_compressed_movies_are_read_by_frames_and_few_stay_unpacked(tmp_path):
+    for i in range(6):
+        write_mrc(tmp_path / "v.mrcs", np.full((3, 4, 5), i, np.int16), overwrite=True)
+        (tmp_path / f"v{i}.mrcs.gz").write_bytes(gzip.compress((tmp_path / "v.mrcs").read_bytes()))
+    files = [Elsewhere(path) for path in sorted(tmp_path.glob("*.gz"))]
+    (series,) = open_images(files)
+    assert series.names[5] == "v5.mrcs.gz"
+    assert [series.read(i, 2)[0, 0] for i in range(6)] == [*range(6)]
+    before = [len(file.reads) for file in files]
+    assert series.read(5, 1)[0, 0] == 5
+    assert [len(file.reads) for file in files] == before  # still unpacked
+
+
+def test_of_many_warnings_the_rest_is_counted(tmp_path):
+    write_mrc(tmp_path / "a.mrc", values(6, 7))
+    data = bytearray((tmp_path / "a.mrc").read_bytes())
+    data[208:212] = bytes(4)
+    for i in range(30):
+        (tmp_path / f"{i}.mrc").write_bytes(data)
+    warnings = open_images(tmp_path).warnings
+    assert len(warnings) == 21 and warnings[-1] == "10 more warnings like these"
 
 
 def test_an_array_is_a_movie_too():

@@ -1,7 +1,7 @@
 """Micrographs: many files, one lazy array."""
 
 from napari_empiarreader.micrographs.contrast import contrast_limits
-from napari_empiarreader.micrographs.formats import open_image
+from napari_empiarreader.micrographs.formats import EerSettings, open_image
 from napari_empiarreader.micrographs.image import ImageFile, ImageInfo
 from napari_empiarreader.micrographs.locations import find_files
 from napari_empiarreader.micrographs.movies import MovieSeries
@@ -10,6 +10,7 @@ from napari_empiarreader.micrographs.opening import OpenedImages, open_images
 from napari_empiarreader.micrographs.series import MicrographSeries, open_micrographs
 
 __all__ = [
+    "EerSettings",
     "ImageFile",
     "ImageInfo",
     "MicrographSeries",

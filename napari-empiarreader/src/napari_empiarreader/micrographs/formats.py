@@ -6,8 +6,9 @@ the way and then opened by the name without that ending.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from napari_empiarreader.errors import FormatError
 from napari_empiarreader.files import ByteSource
 from napari_empiarreader.micrographs.image import ImageFile, ImageInfo
 
-__all__ = ["COMPRESSED_SUFFIXES", "IMAGE_SUFFIXES", "image_format", "open_image"]
+__all__ = ["COMPRESSED_SUFFIXES", "IMAGE_SUFFIXES", "EerSettings", "image_format", "open_image"]
 
 _PACKAGE = "napari_empiarreader.micrographs"
 
@@ -46,7 +47,26 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz")
 IMAGE_SUFFIXES = (*_FORMATS, *(suffix + ending for suffix in _FORMATS for ending in COMPRESSED_SUFFIXES))
 
 
-def open_image(source: ByteSource, like: ImageFile | None = None) -> ImageFile:
+@dataclass(frozen=True)
+class EerSettings:
+    """How the electrons of EER movies are made into frames; see :func:`~.eer.open_eer`.
+
+    Attributes
+    ----------
+    group
+        Raw frames summed into each shown frame; None for as many as make about forty.
+    dose_per_frame
+        e⁻/Å² that each shown frame should have, in place of ``group``.
+    upsampling
+        1 for the detector's pixels, 2 for a grid of half its pixels.
+    """
+
+    group: int | None = None
+    dose_per_frame: float | None = None
+    upsampling: Literal[1, 2] = 1
+
+
+def open_image(source: ByteSource, like: ImageFile | None = None, *, eer: EerSettings | None = None) -> ImageFile:
     """Open an image of any format.
 
     Parameters
@@ -55,6 +75,8 @@ def open_image(source: ByteSource, like: ImageFile | None = None) -> ImageFile:
         The file.
     like
         A file that this one probably resembles; see :func:`~.mrc.open_mrc`, which needs one request less then.
+    eer
+        How EER movies are made into frames.
 
     Raises
     ------
@@ -64,7 +86,7 @@ def open_image(source: ByteSource, like: ImageFile | None = None) -> ImageFile:
     ending = _ending(source.name, COMPRESSED_SUFFIXES)
     kind = image_format(source.name)
     try:
-        return _open(_unwrapped(source, ending) if ending else source, kind, like)
+        return _open(_unwrapped(source, ending) if ending else source, kind, like, eer)
     except FormatError:
         # The name may lie; only then are the first bytes asked for.
         start = source.read(0, 1024, at_most=True)
@@ -73,11 +95,13 @@ def open_image(source: ByteSource, like: ImageFile | None = None) -> ImageFile:
             source = _unwrapped(source, compression)
             found = kind
             what = f"compressed ({compression})"
+        elif (kind, found) == ("eer", "tiff") and eer is not None and not ending:
+            raise  # the first bytes of an EER movie: what was asked of it cannot be had
         elif found is not None and (found != kind or ending):
             what = f"of another kind ({found})"
         else:
             raise
-    image = _open(source, found, like)
+    image = _open(source, found, like, eer)
     warning = f"{source.uri}: the file is {what}, whatever its name says; opened as what it is"
     return _Renamed(image, replace(image.info, warnings=(*image.info.warnings, warning)))
 
@@ -90,12 +114,21 @@ def image_format(name: str) -> str | None:
     return _FORMATS.get(suffix)
 
 
-def _open(source: ByteSource, kind: str | None, like: ImageFile | None) -> ImageFile:
+def _open(source: ByteSource, kind: str | None, like: ImageFile | None, eer: EerSettings | None) -> ImageFile:
     if kind is None:
         raise FormatError(f"{source.uri}: no image of a known kind; known are {', '.join(_FORMATS)}")
     module, function = _READERS[kind].split(":")
     reader = getattr(import_module(module), function)
-    image: ImageFile = reader(source, _bare(like)) if kind == "mrc" else reader(source)
+    image: ImageFile
+    if eer is not None and kind == "eer":
+        try:
+            image = reader(source, **asdict(eer))
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"{source.uri}: {error}") from error  # wishes that this movie cannot fulfil
+    else:
+        image = reader(source, _bare(like)) if kind == "mrc" else reader(source)
     return image
 
 

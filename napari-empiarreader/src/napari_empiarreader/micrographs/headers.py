@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from napari_empiarreader.errors import OfflineError, ServerUnreachableError, UserError
 from napari_empiarreader.files import ByteSource, LocalFile
-from napari_empiarreader.micrographs.formats import image_format, open_image
+from napari_empiarreader.micrographs.formats import EerSettings, image_format, open_image
 from napari_empiarreader.micrographs.image import ImageFile
 from napari_empiarreader.progress import Progress, silent
 
@@ -25,7 +25,11 @@ PATIENCE = 3
 
 
 def open_all(
-    files: Sequence[ByteSource], *, progress: Progress = silent, at_once: int = _AT_ONCE
+    files: Sequence[ByteSource],
+    *,
+    eer: EerSettings | None = None,
+    progress: Progress = silent,
+    at_once: int = _AT_ONCE,
 ) -> Iterator[ImageFile | UserError]:
     """Each file open, or the error that it gave, in the order of the files.
 
@@ -38,12 +42,12 @@ def open_all(
     """
     if all(isinstance(file, LocalFile) and image_format(file.name) == "mrc" for file in files):
         # Threads cost more than they gain where a header takes a tenth of a millisecond.
-        yield from map(opened, files)
+        yield from (opened(file, eer) for file in files)
         return
     given_up = threading.Event()
 
     def open_one(file: ByteSource) -> ImageFile | UserError:
-        return ServerUnreachableError(f"{file.uri}: not asked") if given_up.is_set() else opened(file)
+        return ServerUnreachableError(f"{file.uri}: not asked") if given_up.is_set() else opened(file, eer)
 
     with ThreadPoolExecutor(min(at_once, len(files))) as pool:
         unreachable = 0
@@ -60,9 +64,9 @@ def open_all(
             given_up.set()
 
 
-def opened(file: ByteSource) -> ImageFile | UserError:
+def opened(file: ByteSource, eer: EerSettings | None = None) -> ImageFile | UserError:
     """The file open, or the error that it gave."""
     try:
-        return open_image(file)
+        return open_image(file, eer=eer)
     except UserError as error:
         return error

@@ -14,7 +14,7 @@ import numpy as np
 from napari_empiarreader.errors import FormatError, MixedSizesError
 from napari_empiarreader.files import ByteSource
 from napari_empiarreader.micrographs.cache import shared_cache
-from napari_empiarreader.micrographs.formats import open_image
+from napari_empiarreader.micrographs.formats import COMPRESSED_SUFFIXES, EerSettings, open_image
 from napari_empiarreader.micrographs.image import ImageFile, Sections
 from napari_empiarreader.micrographs.series import (
     MicrographSeries,
@@ -31,6 +31,8 @@ __all__ = ["FrameCorrection", "MovieSeries", "movie_files"]
 
 #: Files whose headers and directories are kept; those of a long TIFF movie cost many requests.
 _KEPT_OPEN = 32
+#: The same of compressed files, each of which is unpacked into a temporary file.
+_KEPT_UNPACKED = 3
 
 
 class FrameCorrection(Protocol):
@@ -189,6 +191,7 @@ def movie_files(
     source: str = "",
     names: Sequence[str] | None = None,
     sections: Sections | None = None,
+    eer: EerSettings | None = None,
 ) -> MovieSeries:
     """Series of files with several sections each, all believed to be as ``first`` is until they are read.
 
@@ -198,14 +201,14 @@ def movie_files(
         The file at ``first_index``, open.
     """
     expected = first.info
-    opened = _OpenFiles(files, first, first_index)
+    opened = _OpenFiles(files, first, first_index, eer)
 
     def read(index: int, frame: int) -> np.ndarray:
-        key = image_key(files[index], frame, expected.dtype)
+        key = image_key(files[index], frame, expected.dtype, eer)
         return shared_cache().get(key, lambda: opened.get(index).frame(frame))
 
     def passing(index: int, frame: int) -> np.ndarray:
-        kept = shared_cache().peek(image_key(files[index], frame, expected.dtype))
+        kept = shared_cache().peek(image_key(files[index], frame, expected.dtype, eer))
         return opened.get(index).frame(frame) if kept is None else kept
 
     return MovieSeries(
@@ -223,9 +226,14 @@ def movie_files(
 class _OpenFiles:
     """Files of one series with their headers and directories, the latest few of them; safe under threads."""
 
-    def __init__(self, files: Sequence[ByteSource], first: ImageFile, first_index: int) -> None:
+    def __init__(
+        self, files: Sequence[ByteSource], first: ImageFile, first_index: int, eer: EerSettings | None
+    ) -> None:
         self._files = files
         self._first = first
+        self._eer = eer
+        unpacked = files[first_index].name.lower().endswith(COMPRESSED_SUFFIXES)
+        self._most = _KEPT_UNPACKED if unpacked else _KEPT_OPEN
         known: Future[ImageFile] = Future()
         known.set_result(first)
         self._open: OrderedDict[object, Future[ImageFile]] = OrderedDict()
@@ -247,12 +255,12 @@ class _OpenFiles:
         with self._lock:
             future = self._open.setdefault(key, mine)
             self._open.move_to_end(key)
-            while len(self._open) > _KEPT_OPEN:
+            while len(self._open) > self._most:
                 self._open.popitem(last=False)
         if future is not mine:
             return future.result()
         try:
-            image = self._checked(open_image(file, self._first))
+            image = self._checked(open_image(file, self._first, eer=self._eer))
         except BaseException as error:
             with self._lock:
                 self._open.pop(key, None)

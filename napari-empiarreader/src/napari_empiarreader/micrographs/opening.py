@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from napari_empiarreader.errors import FormatError, UserError
 from napari_empiarreader.files import ByteSource, LocalFile
-from napari_empiarreader.micrographs.formats import COMPRESSED_SUFFIXES, IMAGE_SUFFIXES, image_format
+from napari_empiarreader.micrographs.formats import (
+    COMPRESSED_SUFFIXES,
+    IMAGE_SUFFIXES,
+    EerSettings,
+    image_format,
+)
 from napari_empiarreader.micrographs.headers import OUT_OF_REACH, PATIENCE, open_all, opened
 from napari_empiarreader.micrographs.image import ImageFile, ImageInfo, Sections
 from napari_empiarreader.micrographs.movies import MovieSeries, movie_files
@@ -34,6 +39,7 @@ __all__ = ["OpenedImages", "open_images"]
 
 #: Damaged files at the beginning after which the rest is not tried.
 _ATTEMPTS = 16
+_WARNINGS = 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def open_images(
     archive: Archive | None = None,
     progress: Progress = silent,
     check: Literal["hints", "all"] = "hints",
+    eer: EerSettings | None = None,
 ) -> OpenedImages:
     """Open images of any format lazily, sorted by size.
 
@@ -116,6 +123,8 @@ def open_images(
         Told which location is looked through, and how many headers were read.
     check
         "all" reads the header of every file, in the archive as well, several at a time.
+    eer
+        How EER movies are made into frames.
 
     Returns
     -------
@@ -134,14 +143,14 @@ def open_images(
     locations = listed(locations)
     files = gathered(locations, suffixes=IMAGE_SUFFIXES, archive=archive, progress=progress)
     names = dict(zip(files, distinct_names(files), strict=True))
-    groups, left_out, warnings = _sorted(files, sections, check, progress)
+    groups, left_out, warnings = _sorted(files, sections, check, eer, progress)
     if not groups:
         raise _nothing_opened(left_out)
     source = described(locations)
     # One stack alone is particles or a tilt series; several together are the movies of a data set.
     apart = sections == "stack" or sum(len(group.files) for group in groups if group.info.shape[0] > 1) == 1
-    series = [_series(group, names, sections, apart, pixel_size, source) for group in groups]
-    return OpenedImages(tuple(series), left_out, tuple(warnings))
+    series = [_series(group, names, sections, apart, pixel_size, source, eer) for group in groups]
+    return OpenedImages(tuple(series), left_out, tuple(_shortened(warnings)))
 
 
 def _series(
@@ -151,11 +160,12 @@ def _series(
     apart: bool,
     pixel_size: float | None,
     source: str,
+    eer: EerSettings | None,
 ) -> MicrographSeries | MovieSeries:
     of_group = [names[file] for file in group.files]
     size = pixel_size if pixel_size is not None else next(iter(group.pixel_sizes), None)
     if group.info.shape[0] == 1:
-        return files_series(group.files, group.first, pixel_size=size, source=source, names=of_group)
+        return files_series(group.files, group.first, pixel_size=size, source=source, names=of_group, eer=eer)
     kind = sections or group.info.sections
     movies = movie_files(
         group.files,
@@ -165,6 +175,7 @@ def _series(
         source=source,
         names=of_group,
         sections=kind,
+        eer=eer,
     )
     if kind == "stack" and apart:
         return movies.as_micrographs(group.info.tilts if len(group.files) == 1 else None)
@@ -172,16 +183,20 @@ def _series(
 
 
 def _sorted(
-    files: Sequence[ByteSource], sections: Sections | None, check: Literal["hints", "all"], progress: Progress
+    files: Sequence[ByteSource],
+    sections: Sections | None,
+    check: Literal["hints", "all"],
+    eer: EerSettings | None,
+    progress: Progress,
 ) -> tuple[list[_Group], dict[str, UserError], list[str]]:
     """Files by what they hold, the files that could not be opened, and what is odd."""
     left_out: dict[str, UserError] = {}
     warnings: list[str] = []
     groups: dict[tuple[object, ...], _Group] = {}
     kinships = _kinships(files, check)
-    opened = open_all([kin[0] for kin in kinships], progress=progress)
+    opened = open_all([kin[0] for kin in kinships], eer=eer, progress=progress)
     for kin, first in zip(kinships, opened, strict=True):
-        image, owner, kin = _first_to_open(kin, first, left_out)
+        image, owner, kin = _first_to_open(kin, first, left_out, eer)
         if image is None:
             continue
         info = image.info
@@ -211,7 +226,10 @@ def _kinships(files: Sequence[ByteSource], check: Literal["hints", "all"]) -> li
 
 
 def _first_to_open(
-    kin: list[ByteSource], image: ImageFile | UserError, left_out: dict[str, UserError]
+    kin: list[ByteSource],
+    image: ImageFile | UserError,
+    left_out: dict[str, UserError],
+    eer: EerSettings | None,
 ) -> tuple[ImageFile | None, ByteSource, list[ByteSource]]:
     """The first of some like files that can be opened, whose it is, and the files from there on; notes the others.
 
@@ -225,7 +243,7 @@ def _first_to_open(
         if i >= _ATTEMPTS:
             break
         if i:
-            image = opened(file)
+            image = opened(file, eer)
         if not isinstance(image, UserError):
             return image, file, kin[i:]
         left_out[file.uri] = image
@@ -237,6 +255,12 @@ def _first_to_open(
             f"{file.uri}: not tried, because {_ATTEMPTS} files of its kind before it could not be opened; open it alone"
         )
     return None, kin[0], []
+
+
+def _shortened(warnings: list[str]) -> list[str]:
+    """No more sentences than somebody reads."""
+    more = len(warnings) - _WARNINGS
+    return warnings if more <= 0 else [*warnings[:_WARNINGS], f"{more:,} more warnings like these"]
 
 
 def _nothing_opened(left_out: Mapping[str, UserError]) -> UserError:

@@ -18,7 +18,7 @@ import numpy as np
 from napari_empiarreader.errors import FormatError, MixedSizesError, NothingFoundError, PixelSizeError
 from napari_empiarreader.files import ByteSource, LocalFile
 from napari_empiarreader.micrographs.cache import shared_cache
-from napari_empiarreader.micrographs.formats import open_image
+from napari_empiarreader.micrographs.formats import EerSettings, open_image
 from napari_empiarreader.micrographs.image import ImageFile, ImageInfo
 from napari_empiarreader.micrographs.locations import find_files
 from napari_empiarreader.progress import Progress, silent
@@ -229,6 +229,7 @@ def files_series(
     pixel_size: float | None = None,
     source: str = "",
     names: Sequence[str] | None = None,
+    eer: EerSettings | None = None,
 ) -> MicrographSeries:
     """Series of files with one image each, all believed to be as ``first`` is until they are read."""
     expected = first.info
@@ -237,7 +238,7 @@ def files_series(
     def read(index: int) -> np.ndarray:
         file = files[index]
         return shared_cache().get(
-            image_key(file, 0, expected.dtype), lambda: _read_single(file, first, expected, owner)
+            image_key(file, 0, expected.dtype, eer), lambda: _read_single(file, first, expected, owner, eer)
         )
 
     return MicrographSeries(
@@ -269,19 +270,21 @@ def sections_series(file: ByteSource, image: ImageFile, pixel_size: float | None
     )
 
 
-def image_key(file: ByteSource, section: int, dtype: np.dtype) -> tuple[object, ...]:
+def image_key(file: ByteSource, section: int, dtype: np.dtype, eer: EerSettings | None = None) -> tuple[object, ...]:
     """What identifies an image in the cache: the file itself, not its address, which two archives may share.
 
     A local file that was written anew is another image.
     """
     if isinstance(file, LocalFile):
         status = file.path.stat() if file.path.exists() else None
-        return (file, section, dtype.str, status and (status.st_mtime_ns, status.st_size))
-    return (file, section, dtype.str)
+        return (file, section, dtype.str, eer, status and (status.st_mtime_ns, status.st_size))
+    return (file, section, dtype.str, eer)
 
 
-def _read_single(file: ByteSource, like: ImageFile, expected: ImageInfo, first: ByteSource) -> np.ndarray:
-    image = open_image(file, like)
+def _read_single(
+    file: ByteSource, like: ImageFile, expected: ImageInfo, first: ByteSource, eer: EerSettings | None
+) -> np.ndarray:
+    image = open_image(file, like, eer=eer)
     _check_same(image.info, expected, file, first)
     return image.frame(0).astype(expected.dtype, copy=False)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _words_per_line(text: str) -> tuple[np.ndarray, np.ndarray]:
 def _frame(body: str, columns: list[str], text_columns: Collection[str]) -> pd.DataFrame | None:
     import pandas as pd
 
-    def read(usecols: list[str] | None, **settings: object) -> pd.DataFrame:
+    def read(usecols: list[str] | None, **settings: Any) -> pd.DataFrame:
         return pd.read_csv(
             io.StringIO(body), sep=r"\s+", header=None, names=columns, usecols=usecols, index_col=False,
             keep_default_na=False, engine="c", low_memory=False, **settings,

@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 
+import mrcfile
+import numpy as np
 import pytest
+import tifffile
 
 from napari_empiarreader.archive.server import LoopbackArchive
+from napari_empiarreader.coordinates import read_particles
 
 
 @pytest.fixture
@@ -133,4 +137,115 @@ def test_a_server_that_is_down_is_one_line_and_exit_code_1(run):
 def test_help_names_every_command(run):
     result = run("--help")
     assert result.returncode == 0
-    assert all(word in result.stdout for word in ("info", "list", "get"))
+    commands = ("info", "search", "list", "get", "preview", "download", "convert")
+    assert all(word in result.stdout for word in commands)
+
+
+def test_list_goes_deep_matches_and_tells_exact_sizes(run):
+    lines = run("list", "10017", "--recursive", "--match", "m*.mrc", "--exact").stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == [f"data/micrographs/m{i}.mrc" for i in range(3)]
+    assert all(line.split()[0] == "5,000" for line in lines)
+    (item,) = json.loads(run("list", "10017", "-r", "--regex", r"m[2]\.mrc$", "--exact", "--json").stdout)
+    assert item["path"] == "data/micrographs/m2.mrc" and item["size_bytes"] == 5000
+    assert_one_line_of_error(run("list", "10017", "--regex", "("), "no regular expression")
+
+
+def test_addresses_of_a_list_are_downloaded_and_a_second_run_moves_nothing(run, server, tmp_path):
+    (tmp_path / "chosen.txt").write_text(run("list", "10017", "-r", "--match", "*.mrc", "--addresses").stdout)
+    result = run("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 3 and "3 files fetched" in result.stderr
+    server.reset_counts()
+    again = json.loads(run("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o", "--json").stdout)
+    assert len(again["skipped"]) == 3 and again["bytes_moved"] == 0 == server.bytes_sent
+
+
+def test_a_download_goes_on_past_a_failure_and_says_so(run, tmp_path):
+    result = run(
+        "download", "empiar://10017/data/micrographs/m0.mrc", "empiar://10017/data/micrographs/gone.mrc", "-o", tmp_path
+    )
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [str(tmp_path / "10017/data/micrographs/m0.mrc")]
+    assert "error: empiar://10017/data/micrographs/gone.mrc" in result.stderr
+
+
+def test_a_download_keeps_to_its_budget_and_names_other_ways(run, tmp_path):
+    result = run("download", "empiar://10017/data", "-o", tmp_path / "o", "--budget", "9KB")
+    assert result.returncode == 1 and "globus" in result.stderr and not (tmp_path / "o").exists()
+    commands = run("download", "empiar://10017/data", "-o", tmp_path / "o", "--commands").stdout
+    assert "globus transfer" in commands and "ascp" in commands
+    assert_one_line_of_error(run("download", "empiar://10017/data", "--budget", "much"), "'much' is no size")
+    assert_one_line_of_error(run("download"), "nothing to download")
+
+
+def test_a_search_builds_its_index_only_when_told(run):
+    assert_one_line_of_error(run("search", "galactosidase"), "update")
+    found = run("search", "beta", "galacto", "--update")
+    assert found.returncode == 0, found.stderr
+    assert "EMPIAR-10017" in found.stdout and "Beta-galactosidase" in found.stdout
+    (entry,) = json.loads(run("search", "10017", "--json", "--least-size", "1TB").stdout)
+    assert entry["number"] == 10017 and entry["pixel_sizes"] == [1.77]
+    nothing = run("search", "ribosome")
+    assert nothing.returncode == 0 and nothing.stdout == "" and "no entry of 1 fits" in nothing.stderr
+
+
+def test_preview_makes_a_picture_of_what_is_there(run, server, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "archive" / "10017" / "data" / "movies"
+    folder.mkdir()
+    movie = np.random.default_rng(0).poisson(1, (6, 96, 128)).astype(np.uint8)
+    tifffile.imwrite(folder / "a.tif", movie, compression="lzw")
+    result = run("preview", "empiar://10017/data/movies/a.tif", "-o", tmp_path / "a.png", "--side", "64")
+    assert result.returncode == 0, result.stderr
+    picture = np.asarray(Image.open(tmp_path / "a.png"))
+    assert picture.shape == (48, 64 + 48) and picture.std() > 20
+    assert_one_line_of_error(run("preview", "empiar://10017/data/movies/a.tif", "-o", tmp_path / "a.gif"), ".png")
+    broken = run("preview", "empiar://10017/data/micrographs/m1.mrc", "-o", tmp_path / "b.png")
+    assert_one_line_of_error(broken, "m1.mrc")
+
+
+STAR = """data_
+
+loop_
+_rlnMicrographName #1
+_rlnCoordinateX #2
+_rlnCoordinateY #3
+mic/a.mrc 10 20
+mic/a.mrc 30 5
+"""
+
+
+def test_convert_there_and_back_by_way_of_the_micrographs(run, tmp_path):
+    for name in ("a.mrc", "b.mrc"):
+        with mrcfile.new(tmp_path / name) as mrc:
+            mrc.set_data(np.zeros((40, 60), np.float32))
+    (tmp_path / "p.star").write_text(STAR)
+    micrographs = ("--micrographs", tmp_path / "a.mrc", tmp_path / "b.mrc")
+    result = run("convert", tmp_path / "p.star", tmp_path / "p.cs", *micrographs, "--pixel-size", "1.5")
+    assert result.returncode == 0 and result.stdout.strip() == str(tmp_path / "p.cs"), result.stderr
+    record = np.load(tmp_path / "p.cs", allow_pickle=False)
+    np.testing.assert_allclose(record["location/center_x_frac"], [10 / 60, 30 / 60], atol=1e-6)
+    np.testing.assert_allclose(1 - record["location/center_y_frac"], [20 / 40, 5 / 40], atol=1e-6)
+    assert run("convert", tmp_path / "p.cs", tmp_path / "back.star", *micrographs).returncode == 0
+    np.testing.assert_allclose(read_particles(tmp_path / "back.star").coordinates, [[0, 20, 10], [0, 5, 30]], atol=1e-3)
+    assert run("convert", tmp_path / "p.star", tmp_path / "p.box", "--box-size", "8").returncode == 0
+    assert (tmp_path / "p.box").read_text().split()[:4] == ["6", "16", "8", "8"]
+
+
+def test_convert_says_what_is_missing(run, tmp_path):
+    (tmp_path / "p.star").write_text(STAR)
+    assert_one_line_of_error(run("convert", tmp_path / "p.star", tmp_path / "p.box"), "box")
+    assert_one_line_of_error(run("convert", tmp_path / "p.star", tmp_path / "p.xyz"), "'.xyz' is no coordinate format")
+    assert_one_line_of_error(run("convert", tmp_path / "p.star"), "one IN and one OUT")
+    assert not list(tmp_path.glob("p.box"))
+
+
+def test_convert_makes_mrc_of_a_movie(run, tmp_path):
+    movie = np.random.default_rng(0).poisson(1, (3, 24, 32)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", movie, compression="zstd", photometric="minisblack")
+    result = run("convert", tmp_path / "m.tif", tmp_path / "m.mrc", "--pixel-size", "0.9")
+    assert result.returncode == 0, result.stderr
+    with mrcfile.open(tmp_path / "m.mrc") as mrc:
+        np.testing.assert_array_equal(mrc.data, movie)
+        assert mrc.voxel_size.x == pytest.approx(0.9)

@@ -245,7 +245,7 @@ def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / ".hidden.mrc").write_text("no image")
     (tmp_path / "folder.mrc").mkdir()
-    with pytest.raises(NothingFoundError, match=r"no \.mrc or \.mrcs file in this folder"):
+    with pytest.raises(NothingFoundError, match="no image of a known format in this folder"):
         open_micrographs(tmp_path)
 
 
@@ -286,3 +286,41 @@ def test_a_file_address_leads_to_its_file_whatever_its_name(tmp_path, name):
 def test_a_home_folder_is_found(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert open_micrographs("~/m2.mrc").names == ("m2.mrc",)
+
+
+# ---- other formats -------------------------------------------------------------------------------------------
+
+
+def test_files_of_other_formats_are_micrographs_too(tmp_path, images):
+    import tifffile
+
+    for i in range(3):
+        tifffile.imwrite(tmp_path / f"m{i}.tif", images[i])
+    series = open_micrographs(str(tmp_path / "*.tif"))
+    assert series.names == ("m0.tif", "m1.tif", "m2.tif")
+    assert [series.read(i).shape for i in range(3)] == [(6, 7)] * 3
+    assert {series.read(i).tobytes() for i in range(3)} in (
+        {image.tobytes() for image in images[:3]},
+        {image[::-1].tobytes() for image in images[:3]},
+    )
+
+
+def test_a_compressed_stack_keeps_its_name_and_is_read_anew_when_it_changes(tmp_path, images):
+    import gzip
+
+    def write(values):
+        write_mrc(tmp_path / "s.mrcs", values, overwrite=True)
+        (tmp_path / "s.mrcs.gz").write_bytes(gzip.compress((tmp_path / "s.mrcs").read_bytes()))
+
+    write(images)
+    series = open_micrographs(tmp_path / "s.mrcs.gz")
+    assert series.names[4] == "5@s.mrcs.gz"
+    np.testing.assert_array_equal(series.read(4), images[4])
+    write(images + 1)
+    os.utime(tmp_path / "s.mrcs.gz", ns=(1, 1))
+    np.testing.assert_array_equal(open_micrographs(tmp_path / "s.mrcs.gz").read(4), images[4] + 1)
+
+
+def test_a_folder_gives_its_mrc_files_whatever_else_is_in_it(folder):
+    (folder / "gain.tif").write_bytes(b"II*\0")
+    assert len(open_micrographs(folder)) == 5

@@ -173,12 +173,12 @@ def preview(
     archive_url: ArchiveUrl = None,
 ) -> None:
     """Make small pictures of micrographs and movies, reading no more than each needs."""
-    from napari_empiarreader.micrographs.formats import open_image
+    from napari_empiarreader.micrographs.formats import IMAGE_SUFFIXES, open_image
     from napari_empiarreader.micrographs.locations import find_files
     from napari_empiarreader.micrographs.pictures import first_look, preview_picture, save_picture
 
     archive = _archive(api_url, archive_url)
-    files = [file for location in locations for file in find_files(location, archive=archive)]
+    files = [file for location in locations for file in find_files(location, suffixes=IMAGE_SUFFIXES, archive=archive)]
     several = len(files) > 1
     for i, file in enumerate(files):
         console.progress_line(i, len(files), file.name)

@@ -32,6 +32,7 @@ from napari_empiarreader.archive.faults import (
     Reset,
     ShortBody,
     StallBody,
+    Throttle,
     Trickle,
     WrongLength,
 )
@@ -43,6 +44,8 @@ API_PATH = "/empiar/api"
 ARCHIVE_PATH = "/empiar/world_availability"
 EMDB_PATH = "/emdb/api"
 _CHUNK = 1 << 18
+_TICK = 0.02
+"""Seconds between two writes of a throttled body."""
 _LONGEST_QUESTION = 1 << 20
 _SPAN = re.compile(r"(?:EMPIAR-)?(\d{1,9})(?:-(?:EMPIAR-)?(\d{1,9}))?")
 
@@ -83,9 +86,12 @@ class ArchiveHandler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.archive.note_request(self.command, path, self.headers.get("Range"), body)
         fault: Fault | None = None
+        self._pace: float | None = None  # bytes per second
         for taken in self.archive.faults.take(path):
             if isinstance(taken, Delay):
                 time.sleep(taken.seconds)
+            elif isinstance(taken, Throttle):
+                self._pace = taken.bytes_per_second
             else:
                 fault = taken
         if isinstance(fault, Hang):
@@ -223,9 +229,17 @@ class ArchiveHandler(BaseHTTPRequestHandler):
 
     def _send_part(self, file: BinaryIO, start: int, wanted: int) -> None:
         file.seek(start)
-        while wanted > 0 and (block := file.read(min(_CHUNK, wanted))):
+        began, sent = time.monotonic(), 0
+        chunk = _CHUNK if self._pace is None else max(1, min(_CHUNK, int(self._pace * _TICK)))
+        while wanted > sent and (block := file.read(min(chunk, wanted - sent))):
             self._write(block)
-            wanted -= len(block)
+            sent += len(block)
+            if self._pace is not None and self._is_closing(began + sent / self._pace - time.monotonic()):
+                return
+
+    def _is_closing(self, seconds: float) -> bool:
+        """Whether the server closes within that time."""
+        return bool(self.server.closing.wait(max(0.0, seconds)))  # type: ignore[attr-defined]
 
     def _reset(self) -> None:
         """End the connection as a machine does that has lost it: at once, without a word."""

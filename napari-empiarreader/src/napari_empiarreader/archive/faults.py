@@ -21,6 +21,7 @@ __all__ = [
     "Reset",
     "ShortBody",
     "StallBody",
+    "Throttle",
     "Trickle",
     "WrongLength",
 ]
@@ -46,6 +47,13 @@ class Delay:
     """Wait this many seconds, then answer properly."""
 
     seconds: float = 0.02
+
+
+@dataclass(frozen=True)
+class Throttle:
+    """Send bodies no faster than this on each connection; whatever else is to happen happens as well."""
+
+    bytes_per_second: float = 1.5e6
 
 
 @dataclass(frozen=True)
@@ -142,12 +150,16 @@ Fault = (
     | AnswerPage
     | Reset
     | StallBody
+    | Throttle
     | WrongLength
     | OtherRange
     | OtherSize
     | Redirect
     | Trickle
 )
+
+
+_SLOWNESS = (Delay, Throttle)
 
 
 class FaultPlan:
@@ -168,14 +180,14 @@ class FaultPlan:
             self._rules.clear()
 
     def take(self, path: str) -> list[Fault]:
-        """Faults for one request to ``path``: every delay that fits, and the first other fault that fits."""
+        """Faults for one request to ``path``: all slowness that fits, and the first other fault that fits."""
         taken: list[Fault] = []
         with self._lock:
             for rule in list(self._rules):
                 pattern, fault, times = rule
                 if not fnmatch.fnmatchcase(path, pattern):
                     continue
-                if not isinstance(fault, Delay) and any(not isinstance(other, Delay) for other in taken):
+                if not isinstance(fault, _SLOWNESS) and any(not isinstance(other, _SLOWNESS) for other in taken):
                     continue
                 taken.append(fault)
                 if times is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,13 @@ class RangeReader:
         return Validators(self.size, self.etag, self.modified, self.seen)
 
     def pieces(
-        self, start: int, stop: int | None, *, at_most: bool = False, may_skip: bool = False
+        self,
+        start: int,
+        stop: int | None,
+        *,
+        at_most: bool = False,
+        may_skip: bool = False,
+        ends: Callable[[], int] | None = None,
     ) -> Generator[bytes]:
         """Bytes of a range as they come in, over as many requests as it takes.
 
@@ -115,10 +121,13 @@ class RangeReader:
             The end of the file may come before ``stop``.
         may_skip
             Where the server knows no ranges, begin again at byte 0 and pass over what has been had.
+        ends
+            In the place of ``stop`` where the end may move meanwhile; asked before each request.
         """
         position = counted = start
         failures = refusals = 0
         while True:
+            stop = stop if ends is None else ends()
             try:
                 for piece in self._one_answer(position, stop, skip=may_skip and refusals >= _FEW):
                     position += len(piece)
@@ -132,12 +141,26 @@ class RangeReader:
                 self._wait(failure, failures, self.settings.retries if refused and may_skip else failure.patience)
                 continue
             if stop is not None and position >= stop:
+                if ends is not None and position < ends():
+                    continue
                 return
             if self.size is not None and position < self.size:
                 raise AssertionError("an answer that ends early is a failure")
             if at_most or (stop is None and position == (self.size or position)):
                 return
-            raise self._too_short(position + 1 if stop is None else stop)
+            raise self.too_short(position + 1 if stop is None else stop)
+
+    def one_answer(self, start: int, stop: int) -> Generator[bytes]:
+        """As :meth:`pieces`, by one request that is not repeated: whatever fails is raised."""
+        try:
+            yield from self._one_answer(start, stop, skip=False)
+        except _FailureError as failure:
+            raise failure.error from failure.__cause__
+
+    def too_short(self, stop: int) -> TruncatedFileError:
+        """What to say where the file ends before ``stop``."""
+        length = f" at byte {self.size:,}" if self.size is not None else ""
+        return TruncatedFileError(f"{self.uri}: the file ends{length} before byte {stop:,}, which its header promises")
 
     def ask_size(self) -> int:
         """Length of the file in bytes, by a HEAD request (or one for the first byte, where HEAD is not known)."""
@@ -258,7 +281,9 @@ class RangeReader:
         if self.size is not None and size != self.size:
             raise self._changed(f"({self.size:,} bytes then, {size:,} now)")
         # A date ahead of the server's own clock is odd, but no change where the first answer had the same.
-        if self.seen is not None and modified is not None and modified > self.seen and modified != self.modified:
+        # Nor is one in the very second of the first answer, unless that had another.
+        newest = self.seen if self.seen is None or self.modified is None else self.seen - 1
+        if newest is not None and modified is not None and modified > newest and modified != self.modified:
             raise self._changed(f"(on {headers.get('Last-Modified')})")
         if self.seen is None:
             self.seen = http_time(headers.get("Date"))
@@ -307,10 +332,6 @@ class RangeReader:
             patience=patience,
             asked=asked,
         )
-
-    def _too_short(self, stop: int) -> TruncatedFileError:
-        length = f" at byte {self.size:,}" if self.size is not None else ""
-        return TruncatedFileError(f"{self.uri}: the file ends{length} before byte {stop:,}, which its header promises")
 
 
 def _body(answer: requests.Response, unwanted: int, wanted: int, patience: float) -> Generator[bytes]:

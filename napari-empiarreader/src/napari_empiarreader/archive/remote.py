@@ -1,4 +1,4 @@
-"""Files of the archive, read in pieces: one GET with a Range per read, continued where it breaks off."""
+"""Files of the archive, read in pieces: one GET per read, continued where it breaks off, split where it is slow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from napari_empiarreader.archive.cache import RangeCache, Validators, cache_for
+from napari_empiarreader.archive.parts import read_range
 from napari_empiarreader.archive.ranges import RangeReader
 from napari_empiarreader.archive.settings import GO_ONLINE, ArchiveSettings
 from napari_empiarreader.errors import ArchiveError, FileChangedError, OfflineError, UserError
@@ -83,6 +84,9 @@ class RemoteFile:
 
     def read(self, start: int, stop: int, *, at_most: bool = False) -> bytes:
         """Bytes ``start`` to ``stop`` (exclusive), by exactly one request where nothing fails.
+
+        What is large and comes slowly is split while it comes, unless the settings' ``split_slow_reads`` is off; see
+        :mod:`napari_empiarreader.archive.parts`.
 
         Raises
         ------
@@ -200,7 +204,7 @@ class RemoteFile:
 
     def _fetch(self, start: int, stop: int, at_most: bool) -> bytes:
         self._refuse_offline(f"bytes {start:,} to {stop:,} are")
-        return b"".join(self._reader.pieces(start, stop, at_most=at_most))
+        return read_range(self._reader, start, stop, at_most=at_most)
 
     def _cache(self) -> RangeCache | None:
         """The cache, after learning once what it knows about this file, or what the server says if that is old."""

@@ -19,6 +19,7 @@ __all__ = [
     "EMDB_URL_VARIABLE",
     "GO_ONLINE",
     "OFFLINE_VARIABLE",
+    "SPLIT_VARIABLE",
     "ArchiveSettings",
     "is_loopback",
 ]
@@ -30,11 +31,12 @@ CONNECTIONS_VARIABLE = "EMPIAR_CONNECTIONS"
 CACHE_VARIABLE = "EMPIAR_CACHE"
 CACHE_BYTES_VARIABLE = "EMPIAR_CACHE_BYTES"
 OFFLINE_VARIABLE = "EMPIAR_OFFLINE"
+SPLIT_VARIABLE = "EMPIAR_SPLIT_SLOW_READS"
 
 GO_ONLINE = f"switch the offline mode off ({OFFLINE_VARIABLE}=0) and try again"
 
 _DAY = 86_400.0
-_WORDS = {"": False, "0": False, "no": False, "false": False, "off": False}
+_WORDS = {"0": False, "no": False, "false": False, "off": False}
 _WORDS |= {"1": True, "yes": True, "true": True, "on": True}
 
 
@@ -71,6 +73,8 @@ class ArchiveSettings:
     offline
         Answer from the cache only, whatever its age; anything else is an
         :class:`~napari_empiarreader.errors.OfflineError`.
+    split_slow_reads
+        Bring what is large and comes slowly over several connections, as far as ``connections`` leaves some free.
 
     Raises
     ------
@@ -90,6 +94,7 @@ class ArchiveSettings:
     file_age: float = 7 * _DAY
     listing_age: float = _DAY
     offline: bool = False
+    split_slow_reads: bool = True
 
     def __post_init__(self) -> None:
         for field in ("api_url", "archive_url", "emdb_url"):
@@ -112,7 +117,8 @@ class ArchiveSettings:
         """Settings with what the environment says, where it says something.
 
         Addresses come from ``EMPIAR_API_URL``, ``EMPIAR_ARCHIVE_URL`` and ``EMDB_API_URL``, the rest from
-        ``EMPIAR_CONNECTIONS``, ``EMPIAR_CACHE`` (a folder), ``EMPIAR_CACHE_BYTES`` and ``EMPIAR_OFFLINE`` (1 or 0).
+        ``EMPIAR_CONNECTIONS``, ``EMPIAR_CACHE`` (a folder), ``EMPIAR_CACHE_BYTES``, and ``EMPIAR_OFFLINE`` and
+        ``EMPIAR_SPLIT_SLOW_READS`` (1 or 0).
 
         Raises
         ------
@@ -128,7 +134,8 @@ class ArchiveSettings:
             connections=_whole_number(environment, CONNECTIONS_VARIABLE, cls.connections),
             cache_folder=Path(folder) if folder else None,
             cache_bytes=_whole_number(environment, CACHE_BYTES_VARIABLE, cls.cache_bytes),
-            offline=_yes_or_no(environment, OFFLINE_VARIABLE),
+            offline=_yes_or_no(environment, OFFLINE_VARIABLE, cls.offline),
+            split_slow_reads=_yes_or_no(environment, SPLIT_VARIABLE, cls.split_slow_reads),
         )
 
 
@@ -140,8 +147,10 @@ def _whole_number(environment: Mapping[str, str], variable: str, default: int) -
         raise ArchiveError(f"{variable}={text} is no whole number; give one like {default}") from error
 
 
-def _yes_or_no(environment: Mapping[str, str], variable: str) -> bool:
+def _yes_or_no(environment: Mapping[str, str], variable: str, default: bool) -> bool:
     text = environment.get(variable, "").strip().lower()
+    if not text:
+        return default
     if text not in _WORDS:
         raise ArchiveError(f"{variable}={text} is neither yes nor no; give 1 or 0")
     return _WORDS[text]

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     import requests
 
-__all__ = ["USER_AGENT", "WORTH_REPEATING", "broken_off", "http_time", "nobody_there", "pause", "retry_after", "sent"]
+__all__ = [
+    "USER_AGENT",
+    "WORTH_REPEATING",
+    "SpareTurn",
+    "broken_off",
+    "http_time",
+    "nobody_there",
+    "pause",
+    "retry_after",
+    "sent",
+    "spare_turns",
+]
 
 USER_AGENT = "napari-empiarreader"
 WORTH_REPEATING = (408, 425, 429, 500, 502, 503, 504)
@@ -58,7 +69,7 @@ def sent(
     requests.RequestException
         No answer; see :func:`broken_off`.
     """
-    with _turn(url, settings):
+    with _turns_at(url, settings).one():
         answer = _followed(url, settings, method, dict(headers or {}), data)
         try:
             yield answer
@@ -222,42 +233,113 @@ class _Turns:
     """Who may ask a host now."""
 
     def __init__(self, most: int) -> None:
-        self._free = threading.BoundedSemaphore(most)
-        self._lock = threading.Lock()
+        self._free = most
+        self._waiting = self._leaving = 0
+        self._change = threading.Condition()
         self._held: dict[int, int] = {}
 
     @contextmanager
     def one(self) -> Iterator[None]:
         # Remembered by number: a generator that holds an answer may be finished by another thread.
         thread = threading.get_ident()
-        with self._lock:
-            again = self._held.get(thread, 0) > 0
-        if not again:
-            self._free.acquire()
-        self._count(thread, 1)
+        again = self._take(thread)
         try:
             yield
         finally:
-            self._count(thread, -1)
-            if not again:
-                self._free.release()
+            self.leave(thread, release=not again)
 
-    def _count(self, thread: int, change: int) -> None:
-        with self._lock:
-            self._held[thread] = self._held.get(thread, 0) + change
-            if not self._held[thread]:
-                del self._held[thread]
+    def _take(self, thread: int) -> bool:
+        """Wait for a turn; whether the thread had one already, and so did not wait."""
+        with self._change:
+            again = thread in self._held
+            if not again:
+                self._waiting += 1
+                try:
+                    self._change.wait_for(lambda: self._free > 0)
+                finally:
+                    self._waiting -= 1
+                self._free -= 1
+            self._held[thread] = self._held.get(thread, 0) + 1
+            return again
+
+    def spare(self, most: int) -> int:
+        """Take as many turns, up to ``most``, as are free and waited for by nobody."""
+        with self._change:
+            count = max(0, min(most, self._free - self._waiting))
+            self._free -= count
+            return count
+
+    def hold(self, thread: int) -> None:
+        """A spare turn is this thread's now."""
+        with self._change:
+            self._held[thread] = self._held.get(thread, 0) + 1
+
+    def leave(self, thread: int | None, *, release: bool, called: bool = False) -> None:
+        """Stop holding an answer, and give the turn to the next."""
+        with self._change:
+            if thread is not None:
+                self._held[thread] -= 1
+                if not self._held[thread]:
+                    del self._held[thread]
+            self._leaving -= called
+            self._free += release
+            if release:
+                self._change.notify()
+
+    def call_one(self) -> bool:
+        """Whether somebody waits for whom no spare turn has been called back yet; the caller then has to leave."""
+        with self._change:
+            called = self._waiting > self._free + self._leaving
+            self._leaving += called
+            return called
+
+
+class SpareTurn:
+    """Leave to ask a host that nobody else needed; a context manager for the one thread that uses it.
+
+    Within it :func:`sent` does not wait.
+    """
+
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
+        self._thread: int | None = None
+        self._called = False
+
+    def __enter__(self) -> SpareTurn:
+        self._thread = threading.get_ident()
+        self._turns.hold(self._thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def is_wanted(self) -> bool:
+        """Whether another waits for it by now; it has then to be given back soon."""
+        self._called = self._called or self._turns.call_one()
+        return self._called
+
+    def give_back(self) -> None:
+        """Let others have it; to be done once, and by leaving the context where it was entered."""
+        self._turns.leave(self._thread, release=True, called=self._called)
+
+
+def spare_turns(url: str, settings: ArchiveSettings, most: int) -> list[SpareTurn]:
+    """Up to ``most`` turns at a host that nobody holds or waits for; maybe none. Never waits.
+
+    They count as connections until they are given back.
+    """
+    turns = _turns_at(url, settings)
+    return [SpareTurn(turns) for _ in range(turns.spare(most))]
 
 
 _making = threading.Lock()
 _turns: dict[tuple[str, int], _Turns] = {}
 
 
-def _turn(url: str, settings: ArchiveSettings) -> AbstractContextManager[None]:
+def _turns_at(url: str, settings: ArchiveSettings) -> _Turns:
     key = urlsplit(url).netloc, settings.connections
     with _making:
-        turns = _turns.setdefault(key, _Turns(settings.connections))
-    return turns.one()
+        return _turns.setdefault(key, _Turns(settings.connections))
 
 
 def _start_anew() -> None:

@@ -298,11 +298,7 @@ def test_files_of_other_formats_are_micrographs_too(tmp_path, images):
         tifffile.imwrite(tmp_path / f"m{i}.tif", images[i])
     series = open_micrographs(str(tmp_path / "*.tif"))
     assert series.names == ("m0.tif", "m1.tif", "m2.tif")
-    assert [series.read(i).shape for i in range(3)] == [(6, 7)] * 3
-    assert {series.read(i).tobytes() for i in range(3)} in (
-        {image.tobytes() for image in images[:3]},
-        {image[::-1].tobytes() for image in images[:3]},
-    )
+    np.testing.assert_array_equal(series.to_dask().compute(), images[:3])
 
 
 def test_a_compressed_stack_keeps_its_name_and_is_read_anew_when_it_changes(tmp_path, images):

@@ -11,6 +11,7 @@ __all__ = [
     "FileExistsAlreadyError",
     "FileChangedError",
     "FormatError",
+    "MissingLibraryError",
     "MixedSizesError",
     "NothingFoundError",
     "OfflineError",
@@ -39,6 +40,10 @@ class FormatError(UserError, ValueError):
 
 class TruncatedFileError(FormatError):
     """A file or a server's answer ends before its header says it should."""
+
+
+class MissingLibraryError(UserError, ImportError):
+    """A library that only some need is not installed, or too old."""
 
 
 class MixedSizesError(UserError, ValueError):

@@ -81,7 +81,7 @@ def test_the_plan_says_exactly_how_much_it_is_and_the_files_arrive(qtbot, server
     for file in folder.iterdir():
         assert file.read_bytes() == (server.root / "10017" / "data" / "micrographs" / file.name).read_bytes()
     assert len(files_in(folder)) == COUNT + 1
-    assert "13 files fetched" in dialog.rate.text() and "done" in dialog.result.toPlainText()
+    assert "13 files fetched" in dialog.rate.text() and "done" in dialog.details.toPlainText()
     assert told == []
 
 
@@ -117,7 +117,7 @@ def test_what_fails_is_named_and_the_rest_arrives(qtbot, server, dialog, tmp_pat
     qtbot.mouseClick(dialog.start_button, LEFT)
     qtbot.waitUntil(lambda: dialog.outcome is not None, timeout=20_000)
     assert "1 failed" in dialog.rate.text()
-    assert "FAILED" in dialog.result.toPlainText() and "m03.mrc" in dialog.result.toPlainText()
+    assert "FAILED" in dialog.details.toPlainText() and "m03.mrc" in dialog.details.toPlainText()
     assert len(files_in(tmp_path / "copies" / "10017" / "data" / "micrographs")) == COUNT
 
 

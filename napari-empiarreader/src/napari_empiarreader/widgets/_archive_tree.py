@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QIcon, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,9 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_empiarreader.archive import ImageSet, Item
+from napari_empiarreader.archive import Item
 from napari_empiarreader.archive.layout import FileKind
-from napari_empiarreader.widgets._kinds import kind_icon, kind_of, words_for
+from napari_empiarreader.widgets._kinds import kind_icon, words_for
 
 __all__ = ["ArchiveTree"]
 
@@ -28,6 +29,9 @@ _NAME, _SIZE, _MODIFIED = range(3)
 
 _ROOM_FOR_DATES = 400
 """Pixels of width below which the dates make place for the names."""
+
+_AT_ONCE = 300
+"""Rows that are made before the window gets its turn."""
 
 _ICON = 28
 """Side of an icon in pixels; a thumbnail in place of one can just be told from another."""
@@ -51,6 +55,7 @@ class ArchiveTree(QTreeWidget):
         header = self.header()
         if header is not None:
             header.setStretchLastSection(False)
+            header.setResizeContentsPrecision(50)  # or Qt measures a thousand rows, again and again
             header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
             header.setSectionResizeMode(_SIZE, QHeaderView.ResizeMode.ResizeToContents)
             header.setSectionResizeMode(_MODIFIED, QHeaderView.ResizeMode.ResizeToContents)
@@ -58,45 +63,65 @@ class ArchiveTree(QTreeWidget):
         self._asked: set[str] = set()
         self._pattern = ""
         self._kinds: frozenset[FileKind] | None = None
-        self._imageset_for: Callable[[str], ImageSet | None] = lambda _path: None
+        self._waiting: deque[tuple[QTreeWidgetItem | None, deque[tuple[Item, FileKind | None]]]] = deque()
+        self._filler = QTimer(self)
+        self._filler.setSingleShot(True)
+        self._filler.setInterval(0)
+        self._filler.timeout.connect(self._fill_on)
         self.itemExpanded.connect(self._on_expanded)
 
-    def restart(self, imageset_for: Callable[[str], ImageSet | None] = lambda _path: None) -> None:
-        """Forget everything and ask for the entry's own folder.
-
-        Parameters
-        ----------
-        imageset_for
-            Tells the image set that holds a path; it helps to guess what a file is.
-        """
+    def restart(self) -> None:
+        """Forget everything and ask for the entry's own folder."""
         self.forget()
-        self._imageset_for = imageset_for
         self._asked = {""}
         self.wanted.emit("")
 
     def forget(self) -> None:
         """Show nothing."""
+        self._waiting.clear()
         self.clear()
         self._nodes.clear()
         self._asked.clear()
 
-    def fill(self, folder: str, items: list[Item]) -> None:
-        """Show the content of ``folder``; a folder that stands alone in it is opened at once."""
-        rows = [self._row(item) for item in items]
+    def fill(self, folder: str, items: Sequence[tuple[Item, FileKind | None]]) -> None:
+        """Show the content of ``folder``; a folder that stands alone in it is opened at once.
+
+        Parameters
+        ----------
+        items
+            With what each seems to be; None for a folder. Of thousands the rows come in parts, between which the
+            window stays free.
+        """
         node = self._nodes.get(folder)
-        if node is None:
-            self.addTopLevelItems(rows)
-        else:
+        if node is not None:
             node.takeChildren()
-            node.addChildren(rows)
-        for item, row in zip(items, rows, strict=True):
-            self._nodes[item.path] = row
-            self._hide_unless_it_fits(row)
-        folders = [row for item, row in zip(items, rows, strict=True) if item.is_folder]
-        if len(folders) == 1:
-            folders[0].setExpanded(True)
-        elif node is not None and not items:
-            node.addChild(_remark("(empty)"))
+            if not items:
+                node.addChild(_remark("(empty)"))
+        folders = [item.path for item, _ in items if item.is_folder]
+        self._waiting.append((node, deque(items)))
+        self._fill_on()
+        if len(folders) == 1 and folders[0] in self._nodes:
+            self._nodes[folders[0]].setExpanded(True)
+
+    def _fill_on(self) -> None:
+        """Add the next rows."""
+        left = _AT_ONCE
+        while left > 0 and self._waiting:
+            node, items = self._waiting[0]
+            part = [items.popleft() for _ in range(min(left, len(items)))]
+            left -= len(part)
+            rows = [self._row(item, kind) for item, kind in part]
+            if node is None:
+                self.addTopLevelItems(rows)
+            else:
+                node.addChildren(rows)
+            for (item, _), row in zip(part, rows, strict=True):
+                self._nodes[item.path] = row
+                self._hide_unless_it_fits(row)
+            if not items:
+                self._waiting.popleft()
+        if self._waiting:
+            self._filler.start()
 
     def failed(self, folder: str) -> None:
         """Close a folder whose content did not come, so that opening it asks again."""
@@ -114,10 +139,6 @@ class ArchiveTree(QTreeWidget):
         """Show only files that seem to be of these kinds; None shows all. Folders stay."""
         self._kinds = kinds
         self._filter()
-
-    def kind_of(self, item: Item) -> FileKind | None:
-        """What a file seems to be; None for a folder."""
-        return kind_of(item, self._imageset_for(item.path))
 
     def items(self) -> list[Item]:
         """Every file and folder known so far, shown or not."""
@@ -156,12 +177,11 @@ class ArchiveTree(QTreeWidget):
                 yield row
             every += 1
 
-    def _row(self, item: Item) -> QTreeWidgetItem:
+    def _row(self, item: Item, kind: FileKind | None) -> QTreeWidgetItem:
         modified = "" if item.modified is None else f"{item.modified:%Y-%m-%d}"
         row = QTreeWidgetItem([item.name, item.rounded_size, modified])
         row.setData(_NAME, _ITEM, item)
         row.setTextAlignment(_SIZE, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        kind = self.kind_of(item)
         row.setData(_NAME, _KIND, kind)
         row.setIcon(_NAME, kind_icon(kind))
         about = [item.path, words_for(kind), *filter(None, [modified and f"modified {modified}"])]

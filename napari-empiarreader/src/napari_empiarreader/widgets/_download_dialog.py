@@ -71,7 +71,7 @@ class DownloadDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(f"Download from {entry.accession}")
-        self.setMinimumWidth(460)
+        self.setMinimumWidth(480)
         self._archive = archive
         self._chosen = chosen(archive, entry.number, selected, pattern)
         self._tasks = Tasks(self._on_work)
@@ -107,9 +107,9 @@ class DownloadDialog(QDialog):
         self.bar.setRange(0, 1000)
         self.bar.hide()
         self.rate = WrappedLabel()
-        self.result = QPlainTextEdit()
-        self.result.setReadOnly(True)
-        self.result.hide()
+        self.details = QPlainTextEdit()
+        self.details.setReadOnly(True)
+        self.details.hide()
         self.commands = QPlainTextEdit()
         self.commands.setReadOnly(True)
         self.commands.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -132,16 +132,19 @@ class DownloadDialog(QDialog):
         form.addRow("Selected", WrappedLabel(selection))
         form.addRow("To", place)
         form.addRow("At most", self.budget)
-        buttons = QHBoxLayout()
+        large, buttons = QHBoxLayout(), QHBoxLayout()
         for button in (self.commands_button, self.copy_button):
-            buttons.addWidget(button)
+            large.addWidget(button)
+        large.addStretch(1)
         buttons.addStretch(1)
         for button in (self.start_button, self.cancel_button, self.close_button):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
-        for widget in (self.only_metadata, self.about, self.bar, self.rate, self.result, self.commands):
+        for widget in (self.only_metadata, self.about, self.bar, self.rate, self.details):
             layout.addWidget(widget)
+        layout.addLayout(large)
+        layout.addWidget(self.commands)
         layout.addLayout(buttons)
 
         self.choose.clicked.connect(self._choose_folder)
@@ -217,7 +220,7 @@ class DownloadDialog(QDialog):
         if self.plan is None or self._loading is not None:
             return
         self._state = None
-        self.result.hide()
+        self.details.hide()
         self.bar.show()
         self._allow(False)
         stop = threading.Event()
@@ -261,8 +264,8 @@ class DownloadDialog(QDialog):
         self._loading = None
         self._allow(True)
         self.rate.setText(f"{outcome}." if not outcome.was_stopped else f"Stopped: {outcome}.")
-        self.result.setPlainText(_report_text(outcome))
-        self.result.setVisible(bool(self.result.toPlainText()))
+        self.details.setPlainText(_report_text(outcome))
+        self.details.setVisible(bool(self.details.toPlainText()))
         self.start_button.setText("Download" if outcome.is_complete else "Resume")
         if outcome.is_complete:
             self.bar.setValue(1000)

@@ -15,7 +15,7 @@ from napari_empiarreader.coordinates.frames import FrameGuess, guess_frames
 __all__ = ["ImportRequest", "Imported", "Pictures", "import_particles", "pictures_of"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pictures:
     """Micrographs of a layer, as far as guessing the frame needs them."""
 

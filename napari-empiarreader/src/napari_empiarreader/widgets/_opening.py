@@ -143,4 +143,5 @@ def _particles_on(
 
 def _outside(coordinates: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     beyond = (coordinates < -0.5) | (coordinates > np.asarray(shape) - 0.5)
-    return beyond.any(axis=1)
+    outside: np.ndarray = np.logical_or(beyond[:, 0], beyond[:, 1])
+    return outside

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 from napari.settings import get_settings
-from qtpy.QtCore import QEvent, QPoint, Qt, QTimer, QUrl
+from qtpy.QtCore import QPoint, Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QGuiApplication
-from qtpy.QtWidgets import QMenu, QWidget
+from qtpy.QtWidgets import QMenu
 
 from napari_empiarreader.archive import Archive, Entry, Item, format_uri, parse_number
 from napari_empiarreader.archive.catalogue import Catalogue
 from napari_empiarreader.archive.emdb import MicroscopeFacts
+from napari_empiarreader.archive.layout import FileKind
 from napari_empiarreader.errors import ArchiveError, UserError
 from napari_empiarreader.widgets._browser_form import BrowserForm
+from napari_empiarreader.widgets._docked import DockedWidget
 from napari_empiarreader.widgets._download_dialog import DownloadDialog
 from napari_empiarreader.widgets._entry_card import MICROSCOPE_LINK, entry_card
+from napari_empiarreader.widgets._kinds import kind_of
 from napari_empiarreader.widgets._opening import Opened, first_step, location, open_selection, open_with_particles
 from napari_empiarreader.widgets._picture import pixmap
 from napari_empiarreader.widgets._previewing import FilePreview, can_be_previewed, preview_file
-from napari_empiarreader.widgets._tasks import Task, Tasks
+from napari_empiarreader.widgets._tasks import Task
 from napari_empiarreader.widgets._telling import report, warn
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ _SETTLED = 150
 """Milliseconds for which a selection stays before its preview is worth a request."""
 
 
-class ArchiveBrowser(QWidget):
+class ArchiveBrowser(DockedWidget):
     """Search, look through an entry's folders, open micrographs and particles without downloading them.
 
     Parameters
@@ -56,11 +59,9 @@ class ArchiveBrowser(QWidget):
         self._viewer = napari_viewer
         self.archive = archive or Archive()
         self.entry: Entry | None = None
-        self._docked = False
         self.dialog: DownloadDialog | None = None
         self._previews: dict[str, FilePreview] = {}
         self._preview: Task | None = None
-        self._tasks = Tasks(self._on_work)
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(_SETTLED)
@@ -89,8 +90,6 @@ class ArchiveBrowser(QWidget):
         form.cancel_button.clicked.connect(self.cancel)
         self._settled.timeout.connect(self._preview_selected)
         get_settings().experimental.events.async_.connect(self._on_background_changed)
-        # A main window that closes destroys its docks without a ParentChange.
-        self.destroyed.connect(self._tasks.close)
 
     # ---- searching and opening an entry -----------------------------------------------------------------------------
 
@@ -131,7 +130,7 @@ class ArchiveBrowser(QWidget):
         self.entry = entry
         self.form.card.setText(entry_card(entry))
         self._say("")
-        self.form.tree.restart(entry.imageset_for)
+        self.form.tree.restart()
 
     def _load_folder(self, folder: str) -> None:
         if self.entry is None:
@@ -142,8 +141,9 @@ class ArchiveBrowser(QWidget):
             self._report(error)
 
         self._tasks.run(
-            self.archive.list,
-            self.entry.number,
+            _listed,
+            self.archive,
+            self.entry,
             folder,
             done=lambda items: self.form.tree.fill(folder, items),
             failed=failed,
@@ -328,7 +328,8 @@ class ArchiveBrowser(QWidget):
         self._tasks.cancel_all()
         self._say("Cancelled.")
 
-    def _on_work(self) -> None:
+    def show_work(self) -> None:
+        """Show what is under way."""
         self.form.show_tasks(self._tasks.running)
 
     def _report(self, error: Exception) -> None:
@@ -346,22 +347,21 @@ class ArchiveBrowser(QWidget):
         if not self._tasks.closed:
             self.form.background.setChecked(bool(get_settings().experimental.async_))
 
-    # ---- the end ----------------------------------------------------------------------------------------------------
+    # ---- docked and undocked ----------------------------------------------------------------------------------------
 
-    def event(self, event: QEvent | None) -> bool:
-        """Stop when the dock is closed: napari only takes the widget out of it, and does not destroy it."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-                self._tasks.reopen()
-                self._on_background_changed()
-            elif self._docked:
-                self._docked = False
-                if self.dialog is not None:
-                    self.dialog.close()
-                self._settled.stop()
-                self._tasks.close()
-        return super().event(event)
+    def follow(self, on: bool) -> None:
+        """Begin with napari's preference as it is; end with the dialog and what waits."""
+        if on:
+            self._on_background_changed()
+            return
+        self._settled.stop()
+        if self.dialog is not None:
+            self.dialog.close()
+
+
+def _listed(archive: Archive, entry: Entry, folder: str) -> list[tuple[Item, FileKind | None]]:
+    """Content of a folder, and what each file seems to be; for a worker thread."""
+    return [(item, kind_of(item, entry.imageset_for(item.path))) for item in archive.list(entry.number, folder)]
 
 
 def _copy(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QStringListModel, Qt
+from qtpy.QtCore import QStringListModel, Qt
 from qtpy.QtWidgets import (
     QCompleter,
     QFormLayout,
@@ -14,15 +14,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
 )
 
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.layers import LayerData, summed_layer
 from napari_empiarreader.micrographs.gain import OrientationGuess
 from napari_empiarreader.widgets._contrast_box import ContrastBox
+from napari_empiarreader.widgets._docked import DockedWidget, scrolling
 from napari_empiarreader.widgets._layer_choice import LayerChoice
 from napari_empiarreader.widgets._shown import (
     as_image,
@@ -34,7 +32,6 @@ from napari_empiarreader.widgets._shown import (
 )
 from napari_empiarreader.widgets._spectrum_box import SpectrumBox
 from napari_empiarreader.widgets._summing import GainRequest, SumForm, best_orientations
-from napari_empiarreader.widgets._tasks import Tasks
 from napari_empiarreader.widgets._telling import WrappedLabel, report
 
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["MicrographView"]
 
 
-class MicrographView(QWidget):
+class MicrographView(DockedWidget):
     """Steps through the micrographs of a layer and sets how they look.
 
     While it is docked, the keys N and B show the next micrograph and the one before.
@@ -58,9 +55,7 @@ class MicrographView(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._docked = False
         self._keys: dict[Any, tuple[Callable[..., None], Any]] = {}
-        self._tasks = Tasks(self._show_busy)
         self._build()
         self._connect()
         self._on_layer(self.choice.layer)
@@ -99,22 +94,13 @@ class MicrographView(QWidget):
         top.addRow("Layer", self.choice)
         top.addRow("Go to", self.name)
         self.setMinimumWidth(300)
-        inside = QWidget()
-        layout = QVBoxLayout(inside)
+        layout = scrolling(self)
         layout.addLayout(top)
         layout.addLayout(steps)
         for widget in (self.contrast, self.sums, self.spectrum, self.busy, self.status):
             layout.addWidget(widget)
         layout.setStretchFactor(self.spectrum, 1)
         layout.addStretch(0)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        outside = QVBoxLayout(self)
-        outside.setContentsMargins(0, 0, 0, 0)
-        outside.addWidget(scroll)
 
     def _connect(self) -> None:
         self.choice.chosen.connect(self._on_layer)
@@ -126,8 +112,6 @@ class MicrographView(QWidget):
         completer.activated.connect(self._go_to_typed)
         self.sums.button.clicked.connect(self.sum_frames)
         self.sums.propose.clicked.connect(self.propose_orientation)
-        # A main window that closes destroys its docks without a ParentChange.
-        self.destroyed.connect(self._tasks.close)
 
     # ---- which micrograph -------------------------------------------------------------------------------------------
 
@@ -260,7 +244,8 @@ class MicrographView(QWidget):
     def _report(self, error: Exception) -> None:
         self.status.setText(report(error))
 
-    def _show_busy(self) -> None:
+    def show_work(self) -> None:
+        """Say what is under way."""
         titles = [task.title for task in self._tasks.running if task.title]
         self.busy.setText(f"{titles[0]} …" if titles else "")
 
@@ -287,7 +272,8 @@ class MicrographView(QWidget):
                     self._viewer.keymap[bound] = before
         self._keys.clear()
 
-    def _follow(self, on: bool) -> None:
+    def follow(self, on: bool) -> None:
+        """Follow the viewer, and have its keys; or stop doing so."""
         self.choice.follow(on)
         pairs = (
             (self._viewer.dims.events.current_step, self._on_step),
@@ -301,21 +287,9 @@ class MicrographView(QWidget):
         if on:
             self._take_keys()
             self._on_selection()
-
-    def event(self, event: QEvent | None) -> bool:
-        """Follow the viewer while docked: napari only takes a closed widget out of its dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None and not self._docked:
-                self._docked = True
-                self._tasks.reopen()
-                self._follow(True)
-            elif self.parent() is None and self._docked:
-                self._docked = False
-                self._tasks.close()
-                self.contrast.stop()
-                self.spectrum.stop()
-                self._follow(False)
-        return super().event(event)
+        else:
+            self.contrast.stop()
+            self.spectrum.stop()
 
 
 def _summed(data: Any, attributes: dict[str, Any], request: GainRequest, index: int) -> LayerData:

@@ -26,7 +26,6 @@ from napari_empiarreader.archive.server import LoopbackArchive
 
 MOST = 1.2
 ENTRY = 10017
-DELAY = 0.05
 PATIENCE = 300.0
 
 CHILD = """
@@ -52,6 +51,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--delay", type=float, default=0.1, help="seconds before each answer")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="killed-download-") as folder:
@@ -59,7 +59,7 @@ def main() -> int:
         total = make_entry(root / str(ENTRY) / "data", options.files, options.megabytes * 1e6, dice)
         print(f"{options.files} files, {total / 1e6:.1f} MB, {options.kills} kills, seed {options.seed}\n")
         with LoopbackArchive(root) as server:
-            server.inject(Delay(DELAY), "*", times=None)
+            server.inject(Delay(options.delay), "*", times=None)
             right = run(server, target, total, options.kills, options.connections, dice)
             sent = server.bytes_sent
         problems = compared(root, target)
@@ -76,7 +76,7 @@ def make_entry(folder: Path, files: int, total: float, dice: random.Random) -> i
     weights = [dice.uniform(1 / 3, 2) for _ in range(files)]
     made = 0
     for i, weight in enumerate(weights):
-        path = folder / f"GridSquare_{i % 7}" / f"FoilHole_{i:04}_fractions.mrc"
+        path = folder / f"GridSquare_{i % 7}" / f"FoilHole_{i:04}_fractions.tiff.bz2"
         path.parent.mkdir(parents=True, exist_ok=True)
         made += path.write_bytes(dice.randbytes(max(1, round(total * weight / sum(weights)))))
     return made
@@ -88,18 +88,18 @@ def run(server: LoopbackArchive, target: Path, total: int, kills: int, connectio
     shares = [dice.uniform(0.2, 1) for _ in range(kills + 1)]
     right = True
     for i, share in enumerate(shares, start=1):
-        # Each process moves something before its end comes.
-        moment = server.bytes_sent + 0.95 * total * share / sum(shares) if i <= kills else None
+        # Of what is missing, so that each process moves something before its end, and leaves something.
+        missing = total - sum(path.stat().st_size for path in files_in(target))
+        moment = server.bytes_sent + missing * share / sum(shares[i - 1 :]) if i <= kills else None
         arguments = [server.settings.archive_url, server.settings.api_url, str(connections), str(target)]
         code = CHILD.replace("{entry}", str(ENTRY))
         with subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True) as child:
-            killed = moment is not None and killed_at(child, server, moment, dice.uniform(0, 0.1))
+            killed = moment is not None and killed_at(child, server, moment, dice.uniform(0, 0.05))
             said = child.communicate(timeout=PATIENCE)[0]
         ended = "SIGKILL" if killed else f"exit {child.returncode}"
         right &= killed if moment is not None else child.returncode == 0
-        files = [path for path in target.rglob("*") if path.is_file()] if target.exists() else []
-        parts = sum(path.name.endswith(".empiar-part") for path in files)
-        complete = sum(path.suffix == ".mrc" for path in files)
+        parts = sum(path.name.endswith(".empiar-part") for path in files_in(target))
+        complete = sum(path.suffix == ".bz2" for path in files_in(target))
         print(f"  {i:7}   {ended:<10} {server.bytes_sent / 1e6:10.1f} {complete:16} {parts:7}")
         if not killed and said:
             print(f"            {said.strip()}")
@@ -119,10 +119,15 @@ def killed_at(child: subprocess.Popen[str], server: LoopbackArchive, moment: flo
     return True
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, which may be missing."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def compared(root: Path, target: Path) -> list[str]:
     """What is not as in the archive."""
-    wanted = {path.relative_to(root): path for path in root.rglob("*") if path.is_file()}
-    there = {path.relative_to(target): path for path in target.rglob("*") if path.is_file()}
+    wanted = {path.relative_to(root): path for path in files_in(root)}
+    there = {path.relative_to(target): path for path in files_in(target)}
     problems = [f"{name}: left over" for name in there if name not in wanted]
     for name, path in wanted.items():
         if name not in there:

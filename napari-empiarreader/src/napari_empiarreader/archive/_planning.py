@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_empiarreader.archive._journal import resumable
-from napari_empiarreader.archive._size_text import size_text
+from napari_empiarreader.archive._size_text import counted, size_text
 from napari_empiarreader.archive._targets import existing_parent, refuse_clashes, target_of
 from napari_empiarreader.archive.bulk import sizes_of
 from napari_empiarreader.archive.client import Archive
@@ -144,10 +144,10 @@ class DownloadPlan:
 
     def __str__(self) -> str:
         about = "" if self.is_exact else "about "
-        said = f"{len(self.files)} files, {about}{size_text(self.total_bytes)}, to {self.folder}"
+        said = f"{counted(len(self.files))}, {about}{size_text(self.total_bytes)}, to {self.folder}"
         if self.missing_bytes != self.total_bytes:
             said += f"; {about}{size_text(self.missing_bytes)} still missing"
-        return said + (f"; {len(self.left_out)} files left out by the budget" if self.left_out else "")
+        return said + (f"; {counted(len(self.left_out))} left out by the budget" if self.left_out else "")
 
 
 def find_files(archive: Archive, uris: Iterable[str]) -> list[RemoteFile]:
@@ -342,7 +342,7 @@ def _within(
     if over_budget == "refuse":
         commands = transfer_text([each.file for each in planned], folder)
         raise OverBudgetError(
-            f"{len(planned)} files with {size_text(missing)} to fetch are more than the budget of "
+            f"{counted(len(planned))} with {size_text(missing)} to fetch are more than the budget of "
             f"{size_text(budget_bytes)}; choose fewer files, raise the budget, or fetch them as EMPIAR asks for "
             f"large amounts:\n{commands}",
             commands,
@@ -364,10 +364,10 @@ def _cut(planned: Iterable[PlannedFile], budget_bytes: int) -> tuple[list[Planne
 
 
 def _check_room(made: DownloadPlan) -> None:
-    missing = made.missing_bytes * (1 if made.is_exact else 1 - _ROUNDING)
+    missing = made.missing_bytes
     place = existing_parent(made.folder)
     free = shutil.disk_usage(place).free
-    if missing > free:
+    if missing * (1 if made.is_exact else 1 - _ROUNDING) > free:
         raise DiskSpaceError(
             f"{made.folder}: {size_text(missing)} are to be fetched, but the disk has {size_text(free)} free; "
             "choose another folder, or fewer files"

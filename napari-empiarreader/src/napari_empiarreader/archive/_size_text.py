@@ -1,8 +1,8 @@
-"""Bytes in words, as messages about downloads use them."""
+"""Bytes and files in words, as messages about downloads use them."""
 
 from __future__ import annotations
 
-__all__ = ["size_text"]
+__all__ = ["counted", "size_text"]
 
 
 def size_text(count: float) -> str:
@@ -12,3 +12,8 @@ def size_text(count: float) -> str:
         value /= 1000
         units.pop(0)
     return f"{value:.1f} {units[0]}" if value < 99.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
+
+
+def counted(files: int) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{files:,} file{'' if files == 1 else 's'}"

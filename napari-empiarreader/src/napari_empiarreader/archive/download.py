@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_empiarreader.archive._fetch import Stopped, fetch_file, fetch_record
 from napari_empiarreader.archive._planning import DownloadPlan, EntryRecord, FileState, PlannedFile, find_files, plan
-from napari_empiarreader.archive._size_text import size_text
+from napari_empiarreader.archive._size_text import counted, size_text
 from napari_empiarreader.archive._suspicion import suspicion
 from napari_empiarreader.errors import DiskSpaceError, OfflineError, UserError
 from napari_empiarreader.progress import Progress, silent
@@ -121,10 +121,10 @@ class DownloadReport:
             raise error
 
     def __str__(self) -> str:
-        said = [f"{len(self.done)} files fetched", f"{len(self.skipped)} were there already"]
+        said = [f"{counted(len(self.done))} fetched", f"{len(self.skipped)} there already"]
         said += [f"{len(self.failed)} failed"] if self.failed else []
         said += [f"{len(self.left)} left"] if self.left else []
-        said += [f"{len(self.suspicious)} look damaged"] if self.suspicious else []
+        said += [f"{len(self.suspicious)} suspicious"] if self.suspicious else []
         return f"{', '.join(said)}; {size_text(self.bytes_moved)} in {self.seconds:.0f} s"
 
 

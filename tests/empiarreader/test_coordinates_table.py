@@ -188,6 +188,6 @@ def test_the_suffix_decides_the_format(tmp_path, table):
 @pytest.mark.parametrize("name", ["a.xyz", "a", "a.star.gz"])
 def test_an_unknown_format_is_an_error_that_says_which_are_known(tmp_path, table, name):
     for use in (lambda path: write_particles(path, table), read_particles):
-        with pytest.raises(FormatError, match=r"no coordinate format known here; known: \.star"):
+        with pytest.raises(FormatError, match=r"no coordinate format known here; known: \.star, \.cs, \.box"):
             use(tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -49,7 +49,8 @@ class Evidence:
         y, x = points[:, 0], points[:, 1]
         outside = (y < -0.5) | (x < -0.5) | (y > self.shape[0] - 0.5) | (x > self.shape[1] - 0.5)
         top, bottom, left, right = self.margins
-        blank = (y < top) | (x < left) | (y > self.shape[0] - 1 - bottom) | (x > self.shape[1] - 1 - right)
+        height, width = self.shape[0] - 0.5, self.shape[1] - 0.5
+        blank = (y < top - 0.5) | (x < left - 0.5) | (y > height - bottom) | (x > width - right)
         rows = np.clip((y + 0.5) // self.binning, 0, self.contrast.shape[0] - 1).astype(int)
         columns = np.clip((x + 0.5) // self.binning, 0, self.contrast.shape[1] - 1).astype(int)
         deviations = np.where(outside | blank, 0.0, self.contrast[rows, columns])
@@ -110,7 +111,9 @@ def blank_margins(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _ends(image: np.ndarray) -> tuple[int, int]:
-    image = np.asarray(image[:, :: max(1, image.shape[1] // 512)], np.float32)
+    # The middle half of each row: the ends may lie on the borders at the sides.
+    quarter = image.shape[1] // 4
+    image = np.asarray(image[:, quarter : image.shape[1] - quarter : max(1, image.shape[1] // 512)], np.float32)
     if len(image) < 4:
         return 0, 0
     steps = np.abs(np.diff(image, axis=0)).mean(axis=1)

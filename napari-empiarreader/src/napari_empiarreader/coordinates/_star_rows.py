@@ -49,6 +49,8 @@ def fast_rows(
     if len(columns) < 2 or len(set(columns)) < len(columns) or text.count("\n", start) + 1 < fewest:
         return None, start
     stop = _end_of_rows(text, start, len(columns))
+    if stop == start:
+        return None, start
     body = text[start:stop]
     if body.count("\n") + 1 < fewest or not body.isascii() or re.search("[#\"'\r\f\v\x1c-\x1f]", body):
         return None, start

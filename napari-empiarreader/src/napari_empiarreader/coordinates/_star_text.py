@@ -81,6 +81,8 @@ def parse_blocks(text: str, fewest: int = FEWEST_ROWS) -> dict[str, Block]:
                 start = taken
                 continue
         start = stop + 1
+        if block.frame is not None and block.is_row(words):
+            return parse_blocks(text, len(text) + 1)  # the types of columns follow from all rows together
         if words:
             if words[0].startswith("data_") and len(words) == 1 and not block.is_row(words):
                 block = _Block(words[0].removeprefix("data_"))
@@ -133,13 +135,12 @@ class _Block:
 
         if self.columns is None:
             return self.values
-        if self.frame is not None and not self.rows:
+        if self.frame is not None:
             return self.frame
         columns: Iterable[Iterable[str]] = zip(*self.rows, strict=True) if self.rows else [[] for _ in self.columns]
-        frame = pd.DataFrame(
+        return pd.DataFrame(
             {name: _column(name, list(words)) for name, words in zip(self.columns, columns, strict=True)}
         )
-        return frame if self.frame is None else pd.concat([self.frame, frame], ignore_index=True)
 
 
 def _words(line: str) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,8 @@ def _header(file: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
         shape, fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:
         raise FormatError(f"{path}: no .cs file (damaged header: {str(error)[:100]})") from error
+    except tokenize.TokenError as error:  # numpy repairs what it takes for a header of Python 2
+        raise FormatError(f"{path}: no .cs file (damaged header: {str(error)[:100]})") from error
     if fortran or any(side < 0 for side in shape):
         raise FormatError(f"{path}: no .cs file (its header claims the shape {shape})")
     return shape, dtype
@@ -194,9 +197,10 @@ def render_cryosparc(table: ParticleTable, options: CoordinateOptions, path: Pat
     sizes = _known_sizes(table, path, options)
     y, x = table.coordinates[:, 1] / (options.scale or 1.0), table.coordinates[:, 2] / (options.scale or 1.0)
     fraction = y / sizes[:, 0]
+    kept = _kept_columns(table)
     columns: dict[str, np.ndarray] = {
         **_new_columns(table, sizes, options),
-        **_kept_columns(table),
+        **kept,
         _X: x / sizes[:, 1],
         _Y: 1 - fraction if options.y_up is not False else fraction,
         _PATH: _bytes([table.micrographs[i] for i in table.micrograph_index]),
@@ -205,6 +209,9 @@ def render_cryosparc(table: ParticleTable, options: CoordinateOptions, path: Pat
     fields = [(str(name), str(kind), tuple(shape)) for name, kind, shape in table.metadata.get("cs_fields", ())]
     fields = [field for field in fields if field[0] in columns]
     known = {name for name, _, _ in fields}
+    if known:  # what came from cryoSPARC goes back without fields that it had not
+        asked = {_PIXEL_SIZE} if options.pixel_size is not None else set()
+        columns = {name: column for name, column in columns.items() if name in {*known, *kept, *asked}}
     fields += [(n, _PICKS.get(n, _array_kind(c)), c.shape[1:]) for n, c in columns.items() if n not in known]
     kinds = [(n, columns[n].dtype.str if kind.lstrip("|<>=")[0] in "SU" else kind, s) for n, kind, s in fields]
     records = np.zeros(len(table), np.dtype(kinds))

@@ -240,7 +240,10 @@ def format_to_write(path: Path, table: ParticleTable, name: str | None = None) -
 def lost_in(table: ParticleTable, name: str) -> list[str]:
     """What a format cannot hold of these particles, in a few words each; nothing where all survives."""
     form = format_named(name)
-    lost = [f"the feature '{column}'" for column in map(str, table.features.columns) if not form.keeps(column)]
+    columns = [str(column) for column in table.features.columns]
+    if form.name == "box" and "box_mark" in columns and "helix" in columns:
+        columns.remove("helix")  # the marks say where a helix begins and ends
+    lost = [f"the feature '{column}'" for column in columns if not form.keeps(column)]
     metadata = [table.metadata, *table.metadata.get("by_micrograph", {}).values()]
     for key in sorted({other.blocks for other in _ALL if other.blocks and other.blocks != form.blocks}):
         blocks = dict.fromkeys(str(block) for part in metadata for block in part.get(key, ()))

@@ -131,7 +131,7 @@ def _is_loopback(host: str) -> bool:
 def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an archive cache of its own, never the user's; the folder is made only if something is stored."""
     monkeypatch.setenv("EMPIAR_CACHE", str(Path(_CACHES.name) / uuid.uuid4().hex))
-    for variable in ("EMPIAR_CACHE_BYTES", "EMPIAR_OFFLINE", "EMPIAR_CONNECTIONS"):
+    for variable in ("EMPIAR_CACHE_BYTES", "EMPIAR_OFFLINE", "EMPIAR_CONNECTIONS", "EMPIAR_SPLIT_SLOW_READS"):
         monkeypatch.delenv(variable, raising=False)
 
 

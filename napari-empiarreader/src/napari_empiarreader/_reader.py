@@ -82,7 +82,8 @@ def open_shapes() -> dict[str, tuple[int, int]]:
     """Size ``(y, x)`` of every open micrograph, for formats that count rows from the bottom."""
     from napari import current_viewer
 
-    viewer, shapes = current_viewer(), {}
+    shapes: dict[str, tuple[int, int]] = {}
+    viewer = current_viewer()
     for layer in [] if viewer is None else viewer.layers:
         if layer._type_string == "image" and layer.metadata.get("micrographs"):
             data = layer.data[0] if layer.multiscale else layer.data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -158,13 +158,13 @@ def _layer_of(series: MicrographSeries | MovieSeries, name: str | None) -> Layer
     return (volume_layer if series.sections == "volume" else movie_layer)(series, name)
 
 
-_Series = TypeVar("_Series", MicrographSeries, MovieSeries)
-
 _DISAGREEMENT = 0.01
 """Header and entry disagree on the pixel size from this relative difference on; below it is rounding."""
 
 
-def _with_deposited(series: _Series, deposited: float | None) -> tuple[_Series, str]:
+def _with_deposited(
+    series: MicrographSeries | MovieSeries, deposited: float | None
+) -> tuple[MicrographSeries | MovieSeries, str]:
     """The series with the archive's pixel size where its headers have none, and what to say about it."""
     used = series.pixel_size
     if used is None and deposited is None:

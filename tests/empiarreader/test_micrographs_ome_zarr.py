@@ -558,3 +558,15 @@ def test_napari_saves_by_the_suffix(tmp_path):
     saved = Image(images).save(str(tmp_path / "a.zarr"), plugin="napari-empiarreader")
     assert [Path(path) for path in saved] == [tmp_path / "a.zarr"]
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr" / "0", mode="r")[:], images)
+
+
+def test_the_reader_that_napari_brings_opens_all_levels(tmp_path):
+    from napari.components import ViewerModel
+    from npe2 import PluginManager
+
+    PluginManager.instance().discover()
+    images = values(LARGE)
+    write_ome_zarr(tmp_path / "a.zarr", images, pixel_size=1.5)
+    (layer,) = ViewerModel().open(str(tmp_path / "a.zarr"), plugin="napari")
+    assert [level.shape for level in layer.data] == [(2, 1024, 1300), (2, 512, 650)]
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), images)

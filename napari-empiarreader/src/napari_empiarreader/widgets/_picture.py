@@ -86,7 +86,7 @@ class SpectrumPicture(Picture):
         self._step = 0.0
         self._ring: float | None = None
         self.setMouseTracking(True)
-        self.setMinimumSize(150, 200)
+        self.setMinimumSize(150, 280)
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
         """Room for rings that can be told apart."""

@@ -99,8 +99,7 @@ class MicrographView(DockedWidget):
         layout.addLayout(steps)
         for widget in (self.contrast, self.sums, self.spectrum, self.busy, self.status):
             layout.addWidget(widget)
-        layout.setStretchFactor(self.spectrum, 1)
-        layout.addStretch(0)
+        layout.addStretch(1)
 
     def _connect(self) -> None:
         self.choice.chosen.connect(self._on_layer)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -584,3 +585,15 @@ def test_formats_are_told_apart_by_content(put):
     assert detect_format(put("a.star", INDEX)).name == "relion-autopick"
     assert detect_format(put("a.txt", "x y\n")).name == "csv"
     assert json.loads(EMAN2)["boxes"]
+
+
+def test_the_page_about_formats_says_what_the_table_says():
+    """Given the reference page, when compared with the table of formats, then each row is the same."""
+    page = (Path(__file__).parents[2] / "docs/reference/coordinate_formats.md").read_text(encoding="utf-8")
+    for name, form in FORMATS.items():
+        (row,) = (line for line in page.split("\n") if line.startswith(f"| `{name}` |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        words = [", ".join(f"`{word}`" for word in part) for part in (form.suffixes, form.read_needs, form.write_needs)]
+        assert [cells[1], *cells[4:]] == words
+        assert cells[2] == form.frame
+        assert cells[3].startswith("yes") == form.one_micrograph

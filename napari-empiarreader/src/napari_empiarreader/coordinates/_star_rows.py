@@ -93,8 +93,10 @@ def _frame(body: str, columns: list[str], text_columns: Collection[str]) -> pd.D
             keep_default_na=False, engine="c", low_memory=False, **settings,
         )  # fmt: skip
 
+    # From pandas 3.1 on the default reads every digit, and the setting warns.
+    exact = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
     try:
-        frame = read(None, na_values=_NOTHING, float_precision="round_trip")
+        frame = read(None, na_values=_NOTHING, **exact)
     except (ValueError, OverflowError, pd.errors.ParserError):
         return None
     kinds = {name: frame[name].dtype.kind for name in columns}

@@ -209,7 +209,7 @@ def test_an_index_that_is_cancelled_or_fails_can_be_completed(qtbot, server, bro
     qtbot.waitUntil(lambda: bool(server.requests), timeout=5_000)
     qtbot.mouseClick(search.index_button, Qt.MouseButton.LeftButton)
     assert "Cancelled" in search.index_label.text()
-    qtbot.waitUntil(lambda: browser._tasks.threads == 0, timeout=10_000)
+    qtbot.waitUntil(lambda: search._tasks.threads == 0, timeout=10_000)
     assert notified == []
 
     server.inject(FailWith(503), times=None)
@@ -230,6 +230,38 @@ def test_the_microscope_is_asked_for_by_a_click_only(qtbot, server, browser):
     browser.form.card.linkActivated.emit("ask:microscope")
     qtbot.waitUntil(lambda: "300 kV" in browser.form.card.text(), timeout=10_000)
     assert sum("EMD-2824" in r.path for r in server.requests) == 1
+
+
+def test_entries_that_belong_together_are_one_click_apart(qtbot, server, browser):
+    server.add_metadata(10028, {"title": "second", "empiar_references": [{"name": "EMPIAR-10017"}, {"name": "<b>"}]})
+    open_entry(qtbot, browser, "10028")
+    qtbot.waitUntil(lambda: 'href="entry:EMPIAR-10017"' in browser.form.card.text(), timeout=10_000)
+    assert "&lt;b&gt;" in browser.form.card.text()
+    browser.form.card.linkActivated.emit("entry:EMPIAR-10017")
+    qtbot.waitUntil(lambda: browser.entry is not None and browser.entry.number == 10017, timeout=10_000)
+
+
+def test_a_folder_can_be_listed_again(qtbot, server, browser, tmp_path):
+    open_entry(qtbot, browser)
+    click_row(qtbot, browser, "data/micrographs")
+    browser.form.tree._nodes["data/micrographs"].setExpanded(True)
+    click_row(qtbot, browser, "data/micrographs/m003.mrc")
+    folder = tmp_path / "archive" / "10017" / "data" / "micrographs"
+    (folder / "new.mrc").write_bytes((folder / "m000.mrc").read_bytes())
+    click_row(qtbot, browser, "data/micrographs")
+    menu = {action.text(): action for action in browser.menu_for(browser.form.tree.selected()).actions()}
+    assert not menu["Exact size"].isEnabled()
+    menu["List again"].trigger()
+    qtbot.waitUntil(lambda: "data/micrographs/new.mrc" in browser.form.tree._nodes, timeout=10_000)
+
+
+def test_an_entry_can_be_looked_at_while_the_index_is_fetched(qtbot, server, browser):
+    server.inject(Delay(1.0), pattern="*/entry/", times=2)
+    qtbot.mouseClick(browser.form.search.index_button, Qt.MouseButton.LeftButton)
+    open_entry(qtbot, browser)
+    qtbot.waitUntil(lambda: browser.entry is not None, timeout=10_000)
+    assert browser.form.search.updating
+    qtbot.waitUntil(lambda: "fetched just now" in browser.form.search.index_label.text(), timeout=20_000)
 
 
 def test_a_preview_reads_one_file_once_and_only_while_it_is_on(qtbot, server, viewer, browser):

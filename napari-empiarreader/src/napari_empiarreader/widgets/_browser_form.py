@@ -28,7 +28,7 @@ from napari_empiarreader.widgets._archive_tree import ArchiveTree
 from napari_empiarreader.widgets._kinds import IMAGES, PARTICLES
 from napari_empiarreader.widgets._preview import PreviewPanel
 from napari_empiarreader.widgets._search import SearchPanel
-from napari_empiarreader.widgets._tasks import Task, Tasks
+from napari_empiarreader.widgets._tasks import Task
 from napari_empiarreader.widgets._telling import WrappedLabel
 
 __all__ = ["BrowserForm"]
@@ -39,13 +39,13 @@ _SHOWN = {"Images": IMAGES, "Images and particles": IMAGES | PARTICLES, "Particl
 class BrowserForm:
     """Everything there is to see of the browser, laid out in ``window``."""
 
-    def __init__(self, window: QWidget, archive: Archive, catalogue: Catalogue, tasks: Tasks) -> None:
+    def __init__(self, window: QWidget, archive: Archive, catalogue: Catalogue) -> None:
         self.entry_edit = QLineEdit()
         self.entry_edit.setPlaceholderText("10017, or words: protein, author, title")
         self.entry_edit.setToolTip("Number of an EMPIAR entry, or words of its title, authors or sample; Enter opens")
         self.entry_edit.setClearButtonEnabled(True)
         self.open_button = QPushButton("Open")
-        self.search = SearchPanel(archive, catalogue, tasks)
+        self.search = SearchPanel(archive, catalogue)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.search)
         self.entry_page = self._entry_page()
@@ -185,7 +185,6 @@ class BrowserForm:
     def show_tasks(self, tasks: Sequence[Task]) -> None:
         """Show that something is under way, how far it is, and the button that ends it."""
         self.busy.setVisible(bool(tasks))
-        self.search.show_progress()
         named = [task for task in tasks if task.title]
         task = named[0] if named else None
         if task is not None and task.total:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from urllib.parse import quote
 
 from napari_empiarreader.archive import Entry, ImageSet
 from napari_empiarreader.archive.emdb import MicroscopeFacts
 
-__all__ = ["MICROSCOPE_LINK", "entry_card"]
+__all__ = ["ENTRY_LINK", "MICROSCOPE_LINK", "entry_card"]
 
 MICROSCOPE_LINK = "ask:microscope"
 """Link that asks EMDB for the microscope: a request more, so only by a click."""
+
+ENTRY_LINK = "entry:"
+"""Beginning of a link to another entry."""
 
 _MOST_AUTHORS = 8
 _MOST_LINKS = 12
@@ -66,9 +70,15 @@ def _references(entry: Entry) -> list[str]:
         _link(f"https://www.ebi.ac.uk/pdbe/entry/pdb/{quote(name.lower())}", f"PDB {name}")
         for name in entry.pdb_references
     ]
-    links += [_link(f"https://www.ebi.ac.uk/empiar/{quote(name)}/", name) for name in entry.empiar_references]
+    links += [_entry_link(name) for name in entry.empiar_references]
     more = len(links) - _MOST_LINKS
     return links[:_MOST_LINKS] + ([f"{more} more"] if more > 0 else [])
+
+
+def _entry_link(name: str) -> str:
+    """A link that opens another entry here, if its name is that of one."""
+    known = re.fullmatch(r"(?:EMPIAR-)?[0-9]{1,9}", name)
+    return _link(ENTRY_LINK + name, name) if known else escape(name)
 
 
 def _microscope(entry: Entry, facts: MicroscopeFacts | str | None) -> str:

@@ -60,16 +60,17 @@ class SearchPanel(QWidget):
         Where the catalogue is fetched from.
     catalogue
         Where it is kept.
-    tasks
-        Run the searches and the fetching.
     """
 
     chosen = Signal(int)
     """Emitted with the number of the entry to open."""
 
-    def __init__(self, archive: Archive, catalogue: Catalogue, tasks: Tasks) -> None:
+    def __init__(self, archive: Archive, catalogue: Catalogue) -> None:
         super().__init__()
-        self._archive, self.catalogue, self._tasks = archive, catalogue, tasks
+        self._archive, self.catalogue = archive, catalogue
+        # Of its own: opening an entry ends what was asked about another one, and not the fetching of the index.
+        self._tasks = Tasks(self.show_progress)
+        self.destroyed.connect(self._tasks.close)
         self.state: _State | None = None
         self._text = ""
         self._search: Task | None = None
@@ -125,6 +126,14 @@ class SearchPanel(QWidget):
             box.currentIndexChanged.connect(self._begin)
         for spin in (self.least_pixel, self.most_pixel):
             spin.valueChanged.connect(self._begin)
+
+    def follow(self, on: bool) -> None:
+        """Work, or stop working because the browser is closed."""
+        if on:
+            self._tasks.reopen()
+        else:
+            self._timer.stop()
+            self._tasks.close()
 
     # ---- searching --------------------------------------------------------------------------------------------------
 

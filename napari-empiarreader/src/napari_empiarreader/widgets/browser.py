@@ -19,7 +19,7 @@ from napari_empiarreader.errors import ArchiveError, UserError
 from napari_empiarreader.widgets._browser_form import BrowserForm
 from napari_empiarreader.widgets._docked import DockedWidget
 from napari_empiarreader.widgets._download_dialog import DownloadDialog
-from napari_empiarreader.widgets._entry_card import MICROSCOPE_LINK, entry_card
+from napari_empiarreader.widgets._entry_card import ENTRY_LINK, MICROSCOPE_LINK, entry_card
 from napari_empiarreader.widgets._kinds import kind_of
 from napari_empiarreader.widgets._opening import Opened, first_step, location, open_selection, open_with_particles
 from napari_empiarreader.widgets._picture import pixmap
@@ -65,7 +65,7 @@ class ArchiveBrowser(DockedWidget):
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(_SETTLED)
-        self.form = BrowserForm(self, self.archive, catalogue or Catalogue.of(self.archive), self._tasks)
+        self.form = BrowserForm(self, self.archive, catalogue or Catalogue.of(self.archive))
         self.setMinimumWidth(320)  # narrower, the names in the tree cannot be told apart
         self._connect()
         self._on_background_changed()
@@ -132,7 +132,7 @@ class ArchiveBrowser(DockedWidget):
         self._say("")
         self.form.tree.restart()
 
-    def _load_folder(self, folder: str) -> None:
+    def _load_folder(self, folder: str, refresh: bool = False) -> None:
         if self.entry is None:
             return
 
@@ -145,12 +145,16 @@ class ArchiveBrowser(DockedWidget):
             self.archive,
             self.entry,
             folder,
+            refresh,
             done=lambda items: self.form.tree.fill(folder, items),
             failed=failed,
             title=f"Listing {folder or self.entry.accession}",
         )
 
     def _follow_link(self, address: str) -> None:
+        if address.startswith(ENTRY_LINK):
+            self.open_entry(parse_number(address.removeprefix(ENTRY_LINK)))
+            return
         if address != MICROSCOPE_LINK:
             QDesktopServices.openUrl(QUrl(address))
             return
@@ -238,6 +242,10 @@ class ArchiveBrowser(DockedWidget):
         assert exact is not None
         exact.setEnabled(bool(files))
         exact.triggered.connect(lambda: self.ask_sizes(files))
+        again = menu.addAction("List again")
+        assert again is not None
+        again.setEnabled(len(selected) == 1 and not files)
+        again.triggered.connect(lambda: self._load_folder(selected[0].path, refresh=True))
         return menu
 
     def ask_sizes(self, files: Sequence[Item]) -> None:
@@ -351,6 +359,7 @@ class ArchiveBrowser(DockedWidget):
 
     def follow(self, on: bool) -> None:
         """Begin with napari's preference as it is; end with the dialog and what waits."""
+        self.form.search.follow(on)
         if on:
             self._on_background_changed()
             return
@@ -359,9 +368,10 @@ class ArchiveBrowser(DockedWidget):
             self.dialog.close()
 
 
-def _listed(archive: Archive, entry: Entry, folder: str) -> list[tuple[Item, FileKind | None]]:
+def _listed(archive: Archive, entry: Entry, folder: str, refresh: bool) -> list[tuple[Item, FileKind | None]]:
     """Content of a folder, and what each file seems to be; for a worker thread."""
-    return [(item, kind_of(item, entry.imageset_for(item.path))) for item in archive.list(entry.number, folder)]
+    items = archive.list(entry.number, folder, refresh=refresh)
+    return [(item, kind_of(item, entry.imageset_for(item.path))) for item in items]
 
 
 def _copy(text: str) -> None:

@@ -52,7 +52,8 @@ def series_from_layer(layer: Image, pixel_size: float | None = None) -> Microgra
     data = layer.data[0] if layer.multiscale else layer.data
     if data.ndim not in (2, 3):
         raise FormatError(
-            f"the layer '{layer.name}' has {data.ndim} axes instead of (micrograph, y, x); average movies first"
+            f"the layer '{layer.name}' has {data.ndim} axes instead of (micrograph, y, x); of movies use the sums "
+            "('Sum frames' in the widget 'Micrograph view')"
         )
     names = layer.metadata.get("micrographs")
     size = pixel_size if pixel_size is not None else pixel_size_of(layer)

@@ -138,6 +138,33 @@ def test_a_folder_of_boxes_is_read_and_closing_takes_the_preview_away(
     assert importer._tasks.threads == 0
 
 
+def test_reading_can_be_cancelled(qtbot, viewer, importer, particles, tmp_path, monkeypatch, told):
+    import threading
+
+    from napari_empiarreader.widgets import _importing
+
+    released, reading = threading.Event(), threading.Event()
+    guess = _importing.guess_frames
+
+    def slowly(*arguments, **named):
+        reading.set()
+        assert released.wait(20)
+        return guess(*arguments, **named)
+
+    monkeypatch.setattr(_importing, "guess_frames", slowly)
+    rows = [(NAMES[int(m)], x, y) for m, y, x in particles]
+    importer.path.setText(str(write_csv(tmp_path / "picks.csv", rows, ("micrograph", "x", "y"))))
+    qtbot.mouseClick(importer.read_button, LEFT)
+    qtbot.waitUntil(reading.is_set, timeout=10_000)
+    assert "cancel" in importer.read_button.text()
+    qtbot.mouseClick(importer.read_button, LEFT)
+    assert importer.status.text() == "Cancelled."
+    released.set()
+    qtbot.waitUntil(lambda: importer._tasks.threads == 0, timeout=10_000)
+    assert importer.imported is None and len(viewer.layers) == 1 and told == []
+    assert "cancel" not in importer.read_button.text()
+
+
 def test_a_wrong_file_is_a_sentence(qtbot, viewer, importer, tmp_path, told):
     (tmp_path / "notes.star").write_text("this is no table")
     importer.path.setText(str(tmp_path / "notes.star"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class Pictures:
 
     names: Sequence[str]
     shape: tuple[int, int]
-    reader: Callable[[int], np.ndarray] = field(repr=False)
+    reader: Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParticleImporter"]
 
+_READ = "Read and compare with the pictures"
 _SHOWN_FRAMES = 8
 _ROLES = ("x", "y", "micrograph", "score")
 _ROWS = {"as the format says": None, "from the top": False, "from the bottom": True}
@@ -89,7 +90,7 @@ class ParticleImporter(DockedWidget):
         for words, value in _ROWS.items():
             self.rows.addItem(words, value)
         self.columns = {role: _column(role) for role in _ROLES}
-        self.read_button = QPushButton("Read and compare with the pictures")
+        self.read_button = QPushButton(_READ)
         self.summary = WrappedLabel()
         self.verdict = WrappedLabel()
         self.frames = _frame_table()
@@ -130,7 +131,7 @@ class ParticleImporter(DockedWidget):
         self.file_button.clicked.connect(self._choose_file)
         self.folder_button.clicked.connect(self._choose_folder)
         self.format.currentIndexChanged.connect(self._on_format)
-        self.read_button.clicked.connect(self.read)
+        self.read_button.clicked.connect(self._read_or_cancel)
         self.frames.itemSelectionChanged.connect(self._show_preview)
         self.add_button.clicked.connect(self.add_layer)
 
@@ -168,6 +169,17 @@ class ParticleImporter(DockedWidget):
         for label in (self.summary, self.verdict):
             label.setText("")
 
+    def _read_or_cancel(self) -> None:
+        if self._is_reading():
+            self.forget()
+            self.status.setText("Cancelled.")
+            self.show_work()
+        else:
+            self.read()
+
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.cancelled and self._reading in self._tasks.running
+
     def read(self) -> None:
         """Read the file in the background, and compare its frames with the pictures."""
         layer, text = self.choice.layer, self.path.text().strip()
@@ -195,6 +207,7 @@ class ParticleImporter(DockedWidget):
             failed=self._report,
             title=f"Particles of {request.path.name}",
         )
+        self.show_work()
 
     def _show_imported(self, imported: Imported) -> None:
         self.imported = imported
@@ -275,10 +288,8 @@ class ParticleImporter(DockedWidget):
         self.status.setText(report(error))
 
     def show_work(self) -> None:
-        """Say on the button that the file is being read."""
-        running = self._reading is not None and self._reading in self._tasks.running
-        self.read_button.setEnabled(not running)
-        self.read_button.setText("Reading…" if running else "Read and compare with the pictures")
+        """Offer to cancel while the file is being read."""
+        self.read_button.setText("Reading… (cancel)" if self._is_reading() else _READ)
 
     def follow(self, on: bool) -> None:
         """Follow the viewer's layers, or stop doing so and take the preview away."""

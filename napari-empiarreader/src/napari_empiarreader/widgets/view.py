@@ -214,7 +214,10 @@ class MicrographView(DockedWidget):
         self._viewer.add_layer(layer)
         go_to(self._viewer, layer, index)
         layer.visible = True
-        self.status.setText(f"Added '{layer.name}'; each sum is computed when it is shown.")
+        self.status.setText(
+            f"Added '{layer.name}'; each sum is computed when it is shown. While the movies are open as well, the "
+            "slider of their frames moves through the sums: napari lays the last axes of layers over each other."
+        )
 
     def propose_orientation(self) -> None:
         """Find the flip and rotation of the gain reference that leave the flattest sum."""

@@ -87,9 +87,11 @@ def _words_per_line(text: str) -> tuple[np.ndarray, np.ndarray]:
 def _frame(body: str, columns: list[str], text_columns: Collection[str]) -> pd.DataFrame | None:
     import pandas as pd
 
+    data = body.encode("ascii")
+
     def read(usecols: list[str] | None, **settings: Any) -> pd.DataFrame:
         return pd.read_csv(
-            io.StringIO(body), sep=r"\s+", header=None, names=columns, usecols=usecols, index_col=False,
+            io.BytesIO(data), sep=r"\s+", header=None, names=columns, usecols=usecols, index_col=False,
             keep_default_na=False, engine="c", low_memory=False, **settings,
         )  # fmt: skip
 

@@ -147,7 +147,8 @@ def _render(table: ParticleTable, options: CoordinateOptions, path: Path, names:
     blocks: dict[str, Block] = dict(table.metadata.get("star_blocks", {}))
     default = "particles" if names is not None else ""
     blocks[str(table.metadata.get("star_block", default))] = frame
-    return format_blocks(blocks).encode()
+    # The line of the version promises a table of optics; files without one are those of RELION 3.0.
+    return format_blocks(blocks, head="# version 30001\n" if "optics" in blocks else "").encode()
 
 
 def _coordinates(column: pd.Series, path: Path, block: str) -> np.ndarray:

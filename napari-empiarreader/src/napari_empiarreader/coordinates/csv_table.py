@@ -120,7 +120,7 @@ def _chosen(head: list[str], asked: Mapping[str, str], path: Path) -> dict[str, 
     if not {"x", "y"} <= chosen.keys():
         raise FormatError(
             f"{path}: no columns of coordinates among {', '.join(head)[:200] or 'none'}; say which they are "
-            "(columns, --columns x=NAME y=NAME)"
+            "(columns, --columns x=NAME,y=NAME)"
         )
     return chosen
 

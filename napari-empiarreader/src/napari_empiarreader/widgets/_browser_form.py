@@ -192,5 +192,6 @@ class BrowserForm:
             self.busy.setValue(1000 * task.done // task.total)
         else:
             self.busy.setRange(0, 0)
-        self.doing.setText("" if task is None else f"{task.title} {task.message}".strip())
+        part = f" ({task.done} of {task.total})" if task is not None and task.total > 1 else ""
+        self.doing.setText("" if task is None else f"{task.title} …{part}")
         self.cancel_button.setVisible(task is not None)

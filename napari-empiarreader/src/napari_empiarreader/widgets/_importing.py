@@ -15,13 +15,21 @@ from napari_empiarreader.coordinates.frames import FrameGuess, guess_frames
 __all__ = ["ImportRequest", "Imported", "Pictures", "import_particles", "pictures_of"]
 
 
-@dataclass
 class Pictures:
-    """Micrographs of a layer, as far as guessing the frame needs them."""
+    """Micrographs of a layer, as far as guessing the frame needs them.
 
-    names: Sequence[str]
-    shape: tuple[int, int]
-    reader: Callable[[int], np.ndarray]
+    Parameters
+    ----------
+    names, shape
+        Of the micrographs; ``(y, x)`` in pixels.
+    reader
+        Function from index to image.
+    """
+
+    def __init__(self, names: Sequence[str], shape: tuple[int, int], reader: Callable[[int], np.ndarray]) -> None:
+        self.names: Sequence[str] = names
+        self.shape: tuple[int, int] = shape
+        self.reader: Callable[[int], np.ndarray] = reader
 
 
 @dataclass(frozen=True)

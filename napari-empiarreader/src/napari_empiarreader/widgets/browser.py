@@ -121,9 +121,9 @@ class ArchiveBrowser(DockedWidget):
         self.entry = None
         form.forget_entry()
         form.show_entry()
-        self._say(f"Asking for EMPIAR-{number} …")
+        self._say("")
         self._tasks.run(
-            self.archive.entry, number, done=self._show_entry, failed=self._report, title=f"EMPIAR-{number}"
+            self.archive.entry, number, done=self._show_entry, failed=self._report, title=f"Asking for EMPIAR-{number}"
         )
 
     def _show_entry(self, entry: Entry) -> None:
@@ -285,7 +285,7 @@ class ArchiveBrowser(DockedWidget):
             return
         number = self.entry.number
         pattern = self.form.filter_edit.text().strip()
-        self._say(f"Opening {selected[0].path} …")
+        self._say("")
         self._tasks.run(
             function,
             self.archive,

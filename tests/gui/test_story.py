@@ -51,14 +51,14 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
     viewer.window.resize(1500, 950)
 
     browser = choose_from_plugins_menu(viewer, "EMPIAR browser")
-    qtbot.keyClicks(browser.entry_edit, str(SAMPLE_ENTRY))
-    qtbot.keyClick(browser.entry_edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: "data/micrographs" in browser.tree._nodes, timeout=10_000)
-    row = browser.tree._nodes["data/micrographs"]
-    at = browser.tree.visualItemRect(row).center()
-    qtbot.mouseClick(browser.tree.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    qtbot.keyClicks(browser.form.entry_edit, str(SAMPLE_ENTRY))
+    qtbot.keyClick(browser.form.entry_edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "data/micrographs" in browser.form.tree._nodes, timeout=10_000)
+    row = browser.form.tree._nodes["data/micrographs"]
+    at = browser.form.tree.visualItemRect(row).center()
+    qtbot.mouseClick(browser.form.tree.viewport(), Qt.MouseButton.LeftButton, pos=at)
     server.reset_counts()
-    qtbot.mouseClick(browser.lazy_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(browser.form.lazy_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1 and viewer.layers[0].visible, timeout=20_000)
     assert {r.path.rsplit("/", 1)[-1] for r in server.requests if r.path.endswith(".mrc")} == {"simulated_001.mrc"}
 

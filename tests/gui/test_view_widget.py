@@ -249,20 +249,24 @@ def test_frames_are_summed_with_the_gain_reference_that_fits_best(qtbot, viewer,
     assert "Likeliest: rotated by 90°" in view.status.text()
 
     qtbot.mouseClick(view.sums.button, LEFT)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2 and viewer.layers[1].visible, timeout=10_000)
-    summed = viewer.layers[1]
-    assert summed.data.shape == (2, 64, 96) and not movie.visible
+    qtbot.waitUntil(lambda: viewer.layers[0] is not movie and viewer.layers[0].visible, timeout=10_000)
+    (summed,) = viewer.layers
+    assert summed.data.shape == (2, 64, 96)
     assert list(summed.metadata["micrographs"]) == ["a.mrc", "b.mrc"]
     np.testing.assert_allclose(np.asarray(summed.data[1]), (seen[1] * gain).sum(0), rtol=1e-4)
     np.testing.assert_allclose(summed.scale[1:], 1.5)
-    assert view.layer is summed and view.place.text() == "2 of 2"
+    assert view.layer is summed and view.place.text() == "2 of 2" and viewer.dims.ndim == 3
+
+    # Back to the frames, at the same micrograph; and the sums may be asked for again.
+    qtbot.mouseClick(view.frames, LEFT)
+    assert list(viewer.layers) == [movie] and movie.visible and view.place.text() == "2 of 2"
+    assert view.sums.isVisible() and not view.frames.isVisible()
 
     # A reference that does not fit is refused in words.
-    view.choice.choose(movie)
     view.sums.rotate.setCurrentIndex(0)
     qtbot.mouseClick(view.sums.button, LEFT)
     qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
-    assert "gain.mrc" in told[0] and len(viewer.layers) == 2
+    assert "gain.mrc" in told[0] and list(viewer.layers) == [movie]
 
 
 def test_a_closed_view_follows_nothing(qtbot, viewer, layer, view):

@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_caked.settings import TrainingSettings
-from napari_caked.widgets._layer_choice import LayerChoice
 from napari_caked.widgets._plots import LinePlot
 from napari_caked.widgets.inspect import PickPanel
+from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -16,11 +16,11 @@ from superqt import QLabeledDoubleSlider
 from napari_caked.errors import LabelsError
 from napari_caked.layers import table_from_points
 from napari_caked.settings import PickSettings
-from napari_caked.widgets._layer_choice import LayerChoice
 from napari_caked.widgets._plots import Histogram
 from napari_caked.widgets._saving import ask_for_file, describe
 from napari_caked.widgets._work import Work
 from napari_empiarreader.coordinates import ParticleTable, write_star
+from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     import napari.viewer

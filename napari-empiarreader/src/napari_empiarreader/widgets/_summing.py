@@ -66,7 +66,7 @@ class SumForm(QGroupBox):
         self.propose = QPushButton("Propose")
         self.propose.setToolTip("Compare all eight orientations with the frames of this movie (reads up to 20 of them)")
         self.button = QPushButton("Sum frames")
-        self.button.setToolTip("A new layer with the sum of each movie's frames, computed when it is shown")
+        self.button.setToolTip("The sum of each movie's frames in the place of the movie; computed when it is shown")
 
         file = QHBoxLayout()
         file.addWidget(self.gain)

@@ -29,10 +29,10 @@ from napari_empiarreader.errors import UserError
 from napari_empiarreader.layers import particles_layer
 from napari_empiarreader.widgets._docked import DockedWidget, scrolling
 from napari_empiarreader.widgets._importing import Imported, ImportRequest, import_particles, pictures_of
-from napari_empiarreader.widgets._layer_choice import LayerChoice
 from napari_empiarreader.widgets._shown import is_micrographs
 from napari_empiarreader.widgets._tasks import Task
 from napari_empiarreader.widgets._telling import WrappedLabel, report
+from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     import napari.viewer

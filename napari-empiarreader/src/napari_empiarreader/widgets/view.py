@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari.layers import Layer
 from qtpy.QtCore import QStringListModel, Qt
@@ -21,7 +22,6 @@ from napari_empiarreader.layers import LayerData, summed_layer
 from napari_empiarreader.micrographs.gain import OrientationGuess
 from napari_empiarreader.widgets._contrast_box import ContrastBox
 from napari_empiarreader.widgets._docked import DockedWidget, scrolling
-from napari_empiarreader.widgets._layer_choice import LayerChoice
 from napari_empiarreader.widgets._shown import (
     as_image,
     go_to,
@@ -33,6 +33,7 @@ from napari_empiarreader.widgets._shown import (
 from napari_empiarreader.widgets._spectrum_box import SpectrumBox
 from napari_empiarreader.widgets._summing import GainRequest, SumForm, best_orientations
 from napari_empiarreader.widgets._telling import WrappedLabel, report
+from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -56,6 +57,7 @@ class MicrographView(DockedWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._keys: dict[Any, tuple[Callable[..., None], Any]] = {}
+        self._movies: WeakKeyDictionary[Image, Image] = WeakKeyDictionary()  # by the sums that stand in their place
         self._build()
         self._connect()
         self._on_layer(self.choice.layer)
@@ -83,6 +85,8 @@ class MicrographView(DockedWidget):
         self.contrast = ContrastBox(self._viewer, self._tasks, self._report)
         self.spectrum = SpectrumBox(self._viewer, self._tasks, self._report)
         self.sums = SumForm()
+        self.frames = QPushButton("Show frames")
+        self.frames.setToolTip("The movie again, in the place of its sums")
         self.busy = QLabel()
         self.status = WrappedLabel()
 
@@ -97,7 +101,7 @@ class MicrographView(DockedWidget):
         layout = scrolling(self)
         layout.addLayout(top)
         layout.addLayout(steps)
-        for widget in (self.contrast, self.sums, self.spectrum, self.busy, self.status):
+        for widget in (self.contrast, self.sums, self.frames, self.spectrum, self.busy, self.status):
             layout.addWidget(widget)
         layout.addStretch(1)
 
@@ -110,6 +114,7 @@ class MicrographView(DockedWidget):
         assert completer is not None
         completer.activated.connect(self._go_to_typed)
         self.sums.button.clicked.connect(self.sum_frames)
+        self.frames.clicked.connect(self.show_frames)
         self.sums.propose.clicked.connect(self.propose_orientation)
 
     # ---- which micrograph -------------------------------------------------------------------------------------------
@@ -174,6 +179,7 @@ class MicrographView(DockedWidget):
         self.name.setEnabled(layer is not None)
         self._names.setStringList([] if layer is None else micrograph_names(layer))
         self.sums.setVisible(layer is not None and layer.ndim >= 4)
+        self.frames.setVisible(layer is not None and layer in self._movies)
         self.contrast.set_layer(layer)
         self.spectrum.set_layer(layer)
         self._show_place()
@@ -186,7 +192,7 @@ class MicrographView(DockedWidget):
     # ---- sums of movies ---------------------------------------------------------------------------------------------
 
     def sum_frames(self) -> None:
-        """Add the sums of a movie layer's frames as a layer; each is computed when it is shown."""
+        """Put the sums of a movie layer's frames in its place; each is computed when it is shown."""
         if self.layer is None:
             return
         data = self.layer.data[0] if self.layer.multiscale else self.layer.data
@@ -202,22 +208,42 @@ class MicrographView(DockedWidget):
             layer_attributes(movie),
             request,
             shown_index(self._viewer, movie),
-            done=lambda made: self._add_sum(movie, made),
+            done=lambda made: self._show_sums(movie, made),
             failed=self._report,
             title="Summing frames",
         )
 
-    def _add_sum(self, movie: Image, made: LayerData) -> None:
+    def _show_sums(self, movie: Image, made: LayerData) -> None:
+        """Exchange a movie for its sums.
+
+        Side by side the slider of the movie's frames would move the sums: napari lays the last axes over each other.
+        """
         index = shown_index(self._viewer, movie)
         layer = Layer.create(made[0], {**made[1], "visible": False}, made[2])
-        movie.visible = False
-        self._viewer.add_layer(layer)
-        go_to(self._viewer, layer, index)
-        layer.visible = True
-        self.status.setText(
-            f"Added '{layer.name}'; each sum is computed when it is shown. While the movies are open as well, the "
-            "slider of their frames moves through the sums: napari lays the last axes of layers over each other."
-        )
+        self._movies[layer] = movie
+        self._exchange(movie, layer, index)
+        self.status.setText("Each sum is computed when it is shown. 'Show frames' brings the movie back.")
+
+    def show_frames(self) -> None:
+        """Put the movie back in the place of its sums."""
+        sums = self.layer
+        if sums is None or sums not in self._movies:
+            return
+        self._exchange(sums, self._movies.pop(sums), shown_index(self._viewer, sums))
+        self.status.setText("")
+
+    def _exchange(self, out: Layer, into: Layer, index: int) -> None:
+        """One layer in the place of another, at the same micrograph."""
+        layers = self._viewer.layers
+        if out not in layers:  # the user has removed it meanwhile
+            return
+        place = layers.index(out)
+        layers.remove(out)
+        into.visible = False
+        layers.insert(place, into)
+        self.choice.choose(into)
+        go_to(self._viewer, into, index)
+        into.visible = True
 
     def propose_orientation(self) -> None:
         """Find the flip and rotation of the gain reference that leave the flattest sum."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import tokenize
 from collections.abc import Iterator
@@ -115,6 +116,11 @@ def _read_records(path: Path) -> np.ndarray:
 def _header(file: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
+        begin, counts = file.tell(), file.read(2 if version[0] == 1 else 4)
+        # numpy takes the memory for a header before it looks how much of it there is.
+        if int.from_bytes(counts, "little") > min(_LONGEST_HEADER, os.fstat(file.fileno()).st_size):
+            raise FormatError(f"{path}: no .cs file (its header claims more bytes than there are)")
+        file.seek(begin)
         read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
     except (ValueError, TypeError, SyntaxError, KeyError, MemoryError, RecursionError, OverflowError) as error:

@@ -108,7 +108,7 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
     ("arguments", "message"),
     [
         (("train", "empiar://99999/data", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "99999"),
-        (("train", "{empty}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "no .mrc"),
+        (("train", "{empty}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "no image of a known format"),
         (("train", "{micrographs}", "--labels", "{nothing}", "--diameter", 130, "-o", "{new}"), "no such file"),
         (("train", "{micrographs}", "--labels", "{none}", "--diameter", 130, "-o", "{new}"), "no labels"),
         (("train", "{micrographs}", "--labels", "{outside}", "--diameter", 130, "-o", "{new}"), "outside"),

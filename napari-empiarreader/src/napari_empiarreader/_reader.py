@@ -81,11 +81,12 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerData]:
 def open_shapes() -> dict[str, tuple[int, int]]:
     """Size ``(y, x)`` of every open micrograph, for formats that count rows from the bottom."""
     from napari import current_viewer
+    from napari.layers import Image
 
     shapes: dict[str, tuple[int, int]] = {}
     viewer = current_viewer()
     for layer in [] if viewer is None else viewer.layers:
-        if layer._type_string == "image" and layer.metadata.get("micrographs"):
+        if isinstance(layer, Image) and layer.metadata.get("micrographs"):
             data = layer.data[0] if layer.multiscale else layer.data
             shapes |= dict.fromkeys(layer.metadata["micrographs"], (int(data.shape[-2]), int(data.shape[-1])))
     return shapes
@@ -94,12 +95,13 @@ def open_shapes() -> dict[str, tuple[int, int]]:
 def _open_micrographs_of(table: ParticleTable) -> tuple[Sequence[str] | None, float | None]:
     """Names and pixel size of the open Image layer that holds all micrographs of ``table``, if there is one."""
     from napari import current_viewer
+    from napari.layers import Image
 
     from napari_empiarreader.coordinates import match_names
 
     viewer = current_viewer()
     for layer in [] if viewer is None else viewer.layers:
-        names = layer.metadata.get("micrographs") if layer._type_string == "image" else None
+        names = layer.metadata.get("micrographs") if isinstance(layer, Image) else None
         if names and None not in match_names(table.micrographs, names):
             return names, layer.metadata.get("pixel_size")
     return None, None

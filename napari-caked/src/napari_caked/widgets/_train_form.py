@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari.layers import Image, Points
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -151,12 +152,12 @@ class TrainForm:
 
 
 def _is_image(layer: Layer) -> bool:
-    return layer._type_string == "image" and layer.ndim >= 2
+    return isinstance(layer, Image) and layer.ndim >= 2
 
 
 def _may_be_labels(layer: Layer) -> bool:
     """Points of one's own; picks have scores."""
-    return layer._type_string == "points" and "logit" not in layer.features
+    return isinstance(layer, Points) and "logit" not in layer.features
 
 
 def _length(nothing: str, decimals: int) -> QDoubleSpinBox:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Points
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtGui import QShowEvent
@@ -24,14 +25,14 @@ from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Layer, Points
+    from napari.layers import Layer
 
 __all__ = ["PickInspector", "PickPanel"]
 
 
 def has_scores(layer: Layer) -> bool:
     """Whether a layer holds picks."""
-    return layer._type_string == "points" and "score" in getattr(layer, "features", ())
+    return isinstance(layer, Points) and "score" in layer.features
 
 
 class PickPanel(QWidget):

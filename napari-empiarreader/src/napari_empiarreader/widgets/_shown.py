@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Layer
+    from napari.layers import Layer
 
 __all__ = [
     "as_image",
@@ -24,7 +25,7 @@ __all__ = [
 
 def is_micrographs(layer: Layer) -> bool:
     """Whether a layer is an image that can be looked at as a micrograph."""
-    return layer._type_string == "image" and not getattr(layer, "rgb", False) and layer.ndim >= 2
+    return isinstance(layer, Image) and not layer.rgb and layer.ndim >= 2
 
 
 def micrograph_names(layer: Layer) -> list[str]:

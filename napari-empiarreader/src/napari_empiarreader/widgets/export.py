@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Points
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -75,7 +76,7 @@ class ParticleExporter(DockedWidget):
         self._on_layer(self.choice.layer)
 
     def _build(self) -> None:
-        self.choice = LayerChoice(self._viewer, lambda layer: layer._type_string == "points", "no points layer")
+        self.choice = LayerChoice(self._viewer, lambda layer: isinstance(layer, Points), "no points layer")
         self.micrographs = LayerChoice(self._viewer, is_micrographs, "none")
         self.micrographs.setToolTip("Gives sizes and names of micrographs, where the format or the points need them")
         self.format = QComboBox()

@@ -249,3 +249,31 @@ def test_convert_makes_mrc_of_a_movie(run, tmp_path):
     with mrcfile.open(tmp_path / "m.mrc") as mrc:
         np.testing.assert_array_equal(mrc.data, movie)
         assert mrc.voxel_size.x == pytest.approx(0.9)
+
+
+def test_convert_sums_a_movie_with_its_gain_reference(run, tmp_path):
+    rng = np.random.default_rng(0)
+    movie, gain = rng.poisson(2, (4, 24, 32)).astype(np.uint8), rng.uniform(0.5, 1.5, (24, 32)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "m.tif", movie, compression="lzw", photometric="minisblack")
+    with mrcfile.new(tmp_path / "gain.mrc") as mrc:
+        mrc.set_data(np.ascontiguousarray(gain[::-1]))
+    options = ("--gain", tmp_path / "gain.mrc", "--gain-flip", "upside-down", "--pixel-size", "0.9", "--json")
+    result = run("convert", tmp_path / "m.tif", tmp_path / "sum.mrc", *options)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == [str(tmp_path / "sum.mrc")]
+    with mrcfile.open(tmp_path / "sum.mrc") as mrc:
+        np.testing.assert_allclose(mrc.data, movie.sum(0) * gain, rtol=1e-5)
+    wrong = run("convert", tmp_path / "m.tif", tmp_path / "x.mrc", "--sum", "--gain-rotate", "45")
+    assert_one_line_of_error(wrong, "--gain-rotate 45")
+    assert_one_line_of_error(run("convert", tmp_path / "sum.mrc", tmp_path / "x.mrc", "--sum"), "is no movie")
+
+
+def test_convert_writes_ome_zarr(run, tmp_path):
+    zarr = pytest.importorskip("zarr", reason="writing OME-Zarr needs zarr")
+    image = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
+    with mrcfile.new(tmp_path / "a.mrc") as mrc:
+        mrc.set_data(image)
+        mrc.voxel_size = 1.2
+    result = run("convert", tmp_path / "a.mrc", tmp_path / "a.zarr")
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(zarr.open(str(tmp_path / "a.zarr"))["0"][:], image)

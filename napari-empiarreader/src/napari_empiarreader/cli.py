@@ -169,6 +169,7 @@ def preview(
     frames: Annotated[int, typer.Option(help="Frames of a movie that are summed.")] = 8,
     spectrum: Annotated[bool, typer.Option(help="The power spectrum beside the micrograph.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    as_json: JsonOption = False,
     api_url: ApiUrl = None,
     archive_url: ArchiveUrl = None,
 ) -> None:
@@ -179,12 +180,13 @@ def preview(
 
     archive = _archive(api_url, archive_url)
     files = [file for location in locations for file in find_files(location, suffixes=IMAGE_SUFFIXES, archive=archive)]
-    several = len(files) > 1
+    several, written = len(files) > 1, []
     for i, file in enumerate(files):
         console.progress_line(i, len(files), file.name)
         picture = preview_picture(first_look(open_image(file), frames), side, spectrum=spectrum)
         target = output / f"{file.name}.png" if several or output.is_dir() else output
-        typer.echo(save_picture(target, picture, overwrite=overwrite))
+        written.append(save_picture(target, picture, overwrite=overwrite))
+    console.print_paths(written, as_json)
 
 
 @app.command("download")
@@ -225,11 +227,12 @@ def get(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; the entry's folders are kept.")],
     overwrite: Overwrite = False,
+    as_json: JsonOption = False,
     api_url: ApiUrl = None,
     archive_url: ArchiveUrl = None,
 ) -> None:
     """Download a few files, and stop at the first that fails. Each appears only when it is complete."""
-    fetch(_archive(api_url, archive_url), addresses, output, overwrite=overwrite, fail_fast=True)
+    fetch(_archive(api_url, archive_url), addresses, output, overwrite=overwrite, fail_fast=True, as_json=as_json)
 
 
 def bytes_in(text: str | None) -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from napari_empiarreader.errors import UserError
 
-__all__ = ["progress_line", "run"]
+__all__ = ["print_paths", "progress_line", "run"]
 
 
 def run(app: Callable[[], object]) -> None:
@@ -22,6 +24,15 @@ def run(app: Callable[[], object]) -> None:
         _clear_progress()
         print("cancelled", file=sys.stderr)
         sys.exit(130)
+
+
+def print_paths(paths: Sequence[Path], as_json: bool) -> None:
+    """Print the files made, one in a line, or as one JSON list."""
+    if as_json:
+        print(json.dumps([str(path) for path in paths], indent=2, ensure_ascii=False))
+        return
+    for path in paths:
+        print(path)
 
 
 def progress_line(done: int, total: int, message: str = "") -> None:

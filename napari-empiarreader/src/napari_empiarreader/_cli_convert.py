@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -13,7 +13,7 @@ from napari_empiarreader import console
 from napari_empiarreader.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_empiarreader.micrographs.gain import GainReference
+    from napari_empiarreader.micrographs.gain import GainReference, Rotation
 
 __all__ = ["convert"]
 
@@ -121,7 +121,7 @@ class _Movie:
             raise UserError(f"--gain-rotate {self.rotate}: a gain reference turns by 0, 90, 180 or 270 degrees")
         if self.gain is None:
             return None
-        return open_gain(find_files(self.gain)[0], flip=self.flip, rotate=self.rotate, movie=movie)
+        return open_gain(find_files(self.gain)[0], flip=self.flip, rotate=cast("Rotation", self.rotate), movie=movie)
 
 
 def _is_image(location: str) -> bool:

@@ -22,6 +22,7 @@ from napari_empiarreader.progress import Progress, silent
 
 if TYPE_CHECKING:
     from napari_empiarreader.archive import Archive
+    from napari_empiarreader.micrographs import EerSettings
     from napari_empiarreader.micrographs.gain import GainReference
 
 __all__ = [
@@ -107,6 +108,7 @@ def open_layers(
     name: str | None = None,
     deposited: float | None = None,
     shown: int = 0,
+    eer: EerSettings | None = None,
     progress: Progress = silent,
 ) -> OpenedLayers:
     """Lazy layers of any images: micrographs, movies, stacks and volumes, one layer for each size.
@@ -116,7 +118,7 @@ def open_layers(
 
     Parameters
     ----------
-    locations, sections, archive, progress
+    locations, sections, archive, eer, progress
         As for :func:`~napari_empiarreader.micrographs.open_images`.
     pixel_size
         Å, from the user; overrides the headers.
@@ -134,7 +136,9 @@ def open_layers(
     NothingFoundError, FormatError, ArchiveError
         Nothing is there, or nothing could be opened.
     """
-    opened = open_images(locations, pixel_size=pixel_size, sections=sections, archive=archive, progress=progress)
+    opened = open_images(
+        locations, pixel_size=pixel_size, sections=sections, archive=archive, eer=eer, progress=progress
+    )
     warnings, layers, sentences = list(opened.warnings), [], []
     for series in opened:
         if pixel_size is None:

@@ -53,7 +53,7 @@ def read_micrographs(path: str | Sequence[str]) -> list[LayerData]:
     """Lazy Image layers of everything that ``path`` means, one for each size; what is odd is warned about."""
     import warnings
 
-    from napari_empiarreader.layers import open_layers
+    from napari_empiarreader.opening import open_layers
 
     opened = open_layers(path if isinstance(path, str) else list(path))
     for sentence in (*opened.warnings, *opened.left_out.values()):

@@ -11,7 +11,8 @@ import numpy as np
 from napari_empiarreader.archive import Archive, Entry, Item, RemoteFile, format_uri
 from napari_empiarreader.archive.deposited import particle_files, read_particle_files
 from napari_empiarreader.errors import UserError
-from napari_empiarreader.layers import AXIS_LABELS, LayerData, open_layers, particles_layer
+from napari_empiarreader.layers import AXIS_LABELS, LayerData, particles_layer
+from napari_empiarreader.opening import open_layers
 from napari_empiarreader.progress import Progress, silent
 
 __all__ = ["Opened", "first_step", "location", "open_selection", "open_with_particles"]

@@ -29,7 +29,8 @@ HANGS = 60
 """Seconds after which a test is given up; nothing here should take them."""
 
 CHILD = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
 from napari_empiarreader.archive import Archive, ArchiveSettings
 from napari_empiarreader.archive.download import download, plan
 

@@ -329,6 +329,7 @@ def test_micrographs_open_with_the_particles_that_were_deposited(qtbot, server, 
     folder = tmp_path / "archive" / "10017" / "data" / "coordinates"
     folder.mkdir()
     (folder / "picks.star").write_text(star + "".join(f"{name} {x} {y}\n" for name, x, y in rows))
+    (folder / "few.star").write_text(star + "m001.mrc 10 20\n")
     open_entry(qtbot, browser)
     click_row(qtbot, browser, "data/micrographs")
     qtbot.mouseClick(browser.form.particles_button, Qt.MouseButton.LeftButton)
@@ -340,8 +341,9 @@ def test_micrographs_open_with_the_particles_that_were_deposited(qtbot, server, 
     np.testing.assert_allclose(particles.data, [(1, 20, 10), (1, 40, 30), (7, 6, 5), (7, 6, 500)])
     np.testing.assert_allclose(particles.scale, micrographs.scale)
     assert "4 of 5 particles in picks.star lie on these micrographs, 1 of them outside" in browser.form.status.text()
+    assert "Not opened: few.star." in browser.form.status.text()
     files = {r.path.rsplit("/", 1)[-1] for r in server.requests if "." in r.path.rsplit("/", 1)[-1]}
-    assert files == {"m000.mrc", "picks.star"}
+    assert files <= {"m000.mrc", "picks.star", "few.star"}
 
 
 def test_the_download_is_planned_for_what_is_selected_and_closes_with_the_browser(qtbot, viewer, browser, tmp_path):

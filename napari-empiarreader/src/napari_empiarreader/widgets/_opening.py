@@ -138,6 +138,10 @@ def _particles_on(
     outside = int(_outside(table.coordinates[:, 1:], shape).sum())
     said = f"{len(table):,} of {len(read.table):,} particles in {source} lie on these micrographs"
     said += f", {outside:,} of them outside the image." if outside else "."
+    if read.passed_over:
+        others = [uri.rsplit("/", 1)[-1] for uri in read.passed_over]
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        said += f" Not opened: {', '.join(others[:3])}{more}."
     pixel_size = attributes["metadata"]["pixel_size"]
     return particles_layer(table, name=f"{entry.accession} particles", pixel_size=pixel_size), said
 

@@ -203,15 +203,17 @@ class Part:
         self._note.flush()
 
     def _release(self, *, remove: bool = False) -> None:
-        if self._note is not None:
-            if remove and os.name != "nt":
-                _note_of(self.target).unlink(missing_ok=True)  # while it is locked, so that nobody has just taken it
-            self._note.close()
-            if remove and os.name == "nt":  # pragma: no cover
-                with suppress(OSError):
-                    _note_of(self.target).unlink(missing_ok=True)
-        with _marking:
-            _under_way.discard(self.target)
+        try:
+            if self._note is not None:
+                if remove and os.name != "nt":
+                    _note_of(self.target).unlink(missing_ok=True)  # while it is locked: nobody has just taken it
+                self._note.close()
+                if remove and os.name == "nt":  # pragma: no cover
+                    with suppress(OSError):
+                        _note_of(self.target).unlink(missing_ok=True)
+        finally:
+            with _marking:
+                _under_way.discard(self.target)
 
 
 def resumable(target: Path) -> tuple[Validators, int] | None:
@@ -275,7 +277,9 @@ def _busy(target: Path) -> TargetBusyError:
 def _locked(place: Path, target: Path) -> IO[bytes]:
     """The note, opened and locked; made if need be."""
     while True:
-        file = os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+        # Unbuffered: what a full disk did not take would otherwise be tried again on closing, and closing fail.
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        file: IO[bytes] = os.fdopen(handle, "r+b", buffering=0)
         try:
             _lock(file, target)
             # Whoever had the lock before may have removed the note while this one waited at its door.

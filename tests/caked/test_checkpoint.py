@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import PickerModel, checksum, load_model, save_model
 from napari_caked.errors import CheckpointError
 from napari_caked.models import MatchedFilterNetwork
@@ -25,7 +26,7 @@ def model() -> PickerModel:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return PickerModel(
-        network.eval(), 120.0, PreprocessSettings(normalization="affine"), 0.25, {"seed": 3, "settings": {"steps": 5}}
+        network.eval(), 120.0, PreprocessSettings(normalization="affine"), Calibration(1.5, 0.25), {"seed": 3, "settings": {"steps": 5}}
     )
 
 
@@ -62,7 +63,7 @@ def test_everything_else_is_read_again(path, model):
     read = load_model(path)
     assert read.particle_diameter == 120.0
     assert read.preprocess == model.preprocess
-    assert read.calibration == 0.25
+    assert read.calibration == Calibration(1.5, 0.25)
     assert read.provenance == {"seed": 3, "settings": {"steps": 5}}
     assert not read.network.training
 
@@ -140,7 +141,7 @@ def test_a_newer_version_is_an_error_that_says_to_update(path):
         lambda d: d.update(channels=10**9),
         lambda d: d.update(particle_diameter=None),
         lambda d: d.update(particle_diameter=float("nan")),
-        lambda d: d.update(calibration=float("inf")),
+        lambda d: d["calibration"].update(offset=float("inf")),
         lambda d: d.update(preprocess={"colour": "red"}),
         lambda d: d.update(preprocess=7),
     ],

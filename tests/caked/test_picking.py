@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import PickerModel
 from napari_caked.errors import MicrographError
 from napari_caked.models import MatchedFilterNetwork
@@ -39,7 +40,7 @@ def test_picks_lie_on_the_particles_in_pixels_of_the_micrograph(model, ring_data
 def test_scores_are_calibrated_probabilities_of_the_logits(model, ring_data):
     settings = PickSettings(threshold=0, device="cpu")
     plain = pick(ring_data(1)[0], model, settings).features
-    shifted = pick(ring_data(1)[0], replace(model, calibration=1.5), settings).features
+    shifted = pick(ring_data(1)[0], replace(model, calibration=Calibration(offset=1.5)), settings).features
     np.testing.assert_allclose(shifted["logit"], plain["logit"] + 1.5, atol=1e-5)
     np.testing.assert_allclose(plain["score"], 1 / (1 + np.exp(-plain["logit"])), atol=1e-7)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from napari_caked.calibration import Calibration
 from napari_caked.errors import CheckpointError
 from napari_caked.models import MatchedFilterNetwork
 from napari_caked.preprocess import PreprocessSettings
@@ -20,7 +21,7 @@ from napari_empiarreader.files import replaced_when_complete
 __all__ = ["PickerModel", "load_model", "save_model"]
 
 _FORMAT = "napari-caked picker"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PickerModel:
     preprocess
         How micrographs become working images.
     calibration
-        Added to a peak's logit before it becomes a probability.
+        From a candidate's logit to its log-odds.
     provenance
         Settings, seed, versions and a fingerprint of the data, for the record.
     """
@@ -44,7 +45,7 @@ class PickerModel:
     network: MatchedFilterNetwork
     particle_diameter: float
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
-    calibration: float = 0.0
+    calibration: Calibration = field(default_factory=Calibration)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,7 +65,7 @@ def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: b
         "channels": model.network.channels,
         "particle_diameter": model.particle_diameter,
         "preprocess": asdict(model.preprocess),
-        "calibration": model.calibration,
+        "calibration": asdict(model.calibration),
         "provenance": dict(model.provenance),
     }
     metadata = {"format": _FORMAT, "picker": json.dumps(description)}
@@ -108,7 +109,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             network=network.eval().to(device),
             particle_diameter=float(description["particle_diameter"]),
             preprocess=PreprocessSettings(**description["preprocess"]),
-            calibration=float(description["calibration"]),
+            calibration=Calibration(**description["calibration"]),
             provenance=description["provenance"],
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -116,7 +117,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             raise
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: the model file is damaged or incomplete ({reason}); train it again") from error
-    numbers = torch.tensor([model.particle_diameter, model.calibration])
+    numbers = torch.tensor([model.particle_diameter, model.calibration.slope, model.calibration.offset])
     if not all(bool(torch.isfinite(tensor).all()) for tensor in (*tensors.values(), numbers)):
         raise CheckpointError(f"{path}: the model holds values that are not finite; train it again")
     return model

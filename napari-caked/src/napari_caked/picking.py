@@ -70,7 +70,7 @@ def picks_by_micrograph(
             series.read(index), name, model.particle_diameter, pixel_size, model.preprocess, device=device
         )
         yx, logits = candidates(model, working, settings)
-        yield index, yx, logits + model.calibration
+        yield index, yx, model.calibration.log_odds(logits)
 
 
 def pick(

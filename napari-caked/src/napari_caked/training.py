@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
+from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import PickerModel
 from napari_caked.datasets import CropSampler, LabelMaps, label_maps
 from napari_caked.datasets.sampling import CropBatch
@@ -321,7 +322,7 @@ def _calibrated(model: PickerModel, workings: list[WorkingImage], expected: floa
     logits = np.concatenate([candidates(model, working, PickSettings())[1] for working in workings])
     wanted = min(expected * len(workings), 0.95 * len(logits))
     shift = brentq(lambda offset: expit(logits + offset).sum() - wanted, -100, 100)
-    return replace(model, calibration=float(shift))
+    return replace(model, calibration=Calibration(offset=float(shift)))
 
 
 def _provenance(

@@ -27,10 +27,14 @@ class WorkingImage:
         ``(y, x)`` float32: background about 0 with standard deviation 1.
     rescaling
         From micrograph pixels to working pixels and back.
+    valid
+        ``(y, x)`` bool: pixels that show specimen; false on blank borders, dead columns and other flat or missing
+        regions. No statistic, label or pick comes from the others.
     """
 
     image: torch.Tensor
     rescaling: Rescaling
+    valid: torch.Tensor
 
 
 def prepare(
@@ -94,7 +98,7 @@ def prepare(
     plan = Rescaling.plan((micrograph.shape[0], micrograph.shape[1]), width / settings.particle_width)
     small = flatten_background(rescale(image, plan), settings.background_width * settings.particle_width)
     small = normalize(small, settings.normalization)
-    return WorkingImage(small.clamp(-6, 6), plan)
+    return WorkingImage(small.clamp(-6, 6), plan, torch.ones_like(small, dtype=torch.bool))
 
 
 def _without_outliers(image: torch.Tensor, deviations: float) -> torch.Tensor:

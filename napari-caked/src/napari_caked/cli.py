@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_caked._cli_options import Device, Diameter, Micrographs, Overwrite, PixelSize, refuse_existing
+from napari_caked._cli_pick import pick
+from napari_caked._cli_score import score
 from napari_caked.errors import SettingsError
-from napari_caked.settings import PickSettings, TrainingSettings
+from napari_caked.settings import TrainingSettings
 from napari_empiarreader import console
-from napari_empiarreader.errors import FileExistsAlreadyError
 
 if TYPE_CHECKING:
-    from napari_caked.evaluation import Evaluation
     from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["app", "main"]
@@ -31,15 +31,6 @@ app = typer.Typer(
 
 # The defaults stand in the settings and nowhere else.
 _SEED, _DEVICE = TrainingSettings.seed, TrainingSettings.device
-_THRESHOLD = PickSettings.threshold
-
-Micrographs = Annotated[list[str], typer.Argument(help="Files, folders, patterns or empiar:// addresses.")]
-PixelSize = Annotated[
-    float | None, typer.Option(help="Å per pixel of the micrographs; overrides the header.", show_default=False)
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Diameter = Annotated[float, typer.Option(help="Particle diameter in Å.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 
 def main() -> None:
@@ -62,7 +53,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a picker from labelled particles."""
-    _refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite)
     from napari_caked.checkpoint import save_model
     from napari_caked.training import train as train_picker
     from napari_empiarreader import open_micrographs, read_particles
@@ -80,66 +71,8 @@ def train(
     )
 
 
-@app.command()
-def pick(
-    micrographs: Micrographs,
-    model: Annotated[Path, typer.Option(help="Model from 'train' (.safetensors).", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picks to write (.star).", show_default=False)],
-    pixel_size: PixelSize = None,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least probability of a pick; 0 writes every candidate.")
-    ] = _THRESHOLD,
-    device: Device = PickSettings.device,
-    overwrite: Overwrite = False,
-) -> None:
-    """Pick particles with a trained model."""
-    _refuse_existing(output, overwrite)
-    from napari_caked.checkpoint import load_model
-    from napari_caked.picking import pick as pick_particles
-    from napari_empiarreader import open_micrographs, write_particles
-
-    began = time.monotonic()
-    picker = load_model(model)
-    series = open_micrographs(micrographs, pixel_size=pixel_size)
-    settings = PickSettings(threshold=threshold, device=device)
-    table = pick_particles(series, picker, settings, progress=console.progress_line)
-    write_particles(output, table, overwrite=overwrite)
-    typer.echo(f"{len(table)} picks on {len(series)} micrographs in {time.monotonic() - began:.0f} s: {output}")
-
-
-@app.command()
-def score(
-    picks: Annotated[Path, typer.Argument(help="STAR file of picks.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(help="STAR file of labels to score against.", show_default=False)],
-    diameter: Diameter,
-    radius: Annotated[
-        float | None, typer.Option(help="Match radius in pixels; half the diameter if left out.", show_default=False)
-    ] = None,
-    border: Annotated[float, typer.Option(help="Pixels along the edges where nothing counts.")] = 0.0,
-    threshold: Annotated[float, typer.Option(help="Score for precision and recall.")] = _THRESHOLD,
-    micrographs: Annotated[
-        list[str] | None,
-        typer.Option(help="The micrographs, where they do not lie beside the STAR files.", show_default=False),
-    ] = None,
-    pixel_size: PixelSize = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
-    """Score picks against labels: precision, recall, F1, average precision."""
-    from napari_caked.errors import LabelsError
-    from napari_caked.evaluation import evaluate, micrographs_beside
-    from napari_empiarreader import open_micrographs, read_particles
-
-    found, labels = read_particles(picks), read_particles(truth)
-    shape = None
-    if border or (radius is None and pixel_size is None):
-        series = open_micrographs(micrographs or micrographs_beside(labels, [truth, picks]))
-        shape, pixel_size = series.shape, pixel_size or series.pixel_size
-    if radius is None:
-        if pixel_size is None:
-            raise LabelsError("the match radius needs the pixel size; give --pixel-size in Å or --radius in pixels")
-        radius = diameter / 2 / pixel_size
-    result = evaluate(found, labels, radius=radius, threshold=threshold, border=border, shape=shape)
-    typer.echo(_as_json(result, radius) if as_json else _as_text(result, radius))
+app.command()(pick)
+app.command()(score)
 
 
 @app.command()
@@ -199,12 +132,6 @@ def demo(
             show(result)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    """Say that a file exists before the work, not after it."""
-    if path.exists() and not overwrite:
-        raise FileExistsAlreadyError(f"{path} exists already; choose another name or add --overwrite")
-
-
 def _require_screen() -> None:
     """Say that there is no screen before the work; Qt would say it after, by ending the program."""
     known = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
@@ -220,32 +147,3 @@ def _on_these(labels: ParticleTable, names: tuple[str, ...]) -> ParticleTable:
     if len(kept) < len(labels):
         typer.echo(f"{len(labels) - len(kept)} of {len(labels)} labels lie on other micrographs: not used", err=True)
     return kept
-
-
-def _summary(result: Evaluation, radius: float) -> dict[str, Any]:
-    return {
-        "labels": result.labels,
-        "candidates": result.candidates,
-        "picks": result.picks,
-        "match_radius_px": radius,
-        "average_precision": result.average_precision,
-        "best_f1": result.best_f1,
-        "best_threshold": result.best_threshold,
-        "threshold": result.threshold,
-        "precision": result.precision,
-        "recall": result.recall,
-        "f1": result.f1,
-        "localisation_error_px": result.localisation_error,
-    }
-
-
-def _as_json(result: Evaluation, radius: float) -> str:
-    # JSON knows no NaN.
-    return json.dumps({name: None if value != value else value for name, value in _summary(result, radius).items()})
-
-
-def _as_text(result: Evaluation, radius: float) -> str:
-    lines = []
-    for name, value in _summary(result, radius).items():
-        lines.append(f"{name.replace('_', ' '):<24}{value:.4g}" if isinstance(value, float) else f"{name:<24}{value}")
-    return "\n".join(lines)

@@ -92,9 +92,21 @@ def flatten_background(image: torch.Tensor, width: float) -> torch.Tensor:
 
 def gaussian_blur(image: torch.Tensor, width: float) -> torch.Tensor:
     """Blur ``(y, x)`` with a Gaussian of standard deviation ``width`` pixels; zeros lie outside."""
-    radius = max(1, math.ceil(3 * width))
+    return _blurred_rows(_blurred_rows(image, width).T, width).T
+
+
+def _blurred_rows(image: torch.Tensor, width: float, block: int = 256) -> torch.Tensor:
+    """Blur along the first axis, as products of a banded matrix: many times faster than a one-channel convolution."""
+    radius, length = max(1, math.ceil(3 * width)), len(image)
+    block = min(block, length)
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offsets / width) ** 2)
-    kernel = kernel / kernel.sum()
-    blurred = F.conv2d(image[None, None], kernel[None, None, :, None], padding=(radius, 0))
-    return F.conv2d(blurred, kernel[None, None, None, :], padding=(0, radius))[0, 0]
+    # Row i of the band holds the kernel from column i on; every block of rows uses the part that lies on the image.
+    band = F.pad(kernel / kernel.sum(), (0, block)).repeat(block)[: block * (block + 2 * radius)]
+    band = band.reshape(block, block + 2 * radius)
+    parts = []
+    for start in range(0, length, block):
+        rows = min(block, length - start)
+        first, last = max(0, start - radius), min(length, start + rows + radius)
+        parts.append(band[:rows, first - start + radius : last - start + radius] @ image[first:last])
+    return torch.cat(parts)

@@ -26,7 +26,7 @@ from napari_caked.devices import choose_device, device_in_words
 from napari_caked.errors import DeviceError, LabelsError, TrainingError
 from napari_caked.expectation import ParticleCount, count_particles
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
-from napari_caked.objectives import binomial_log_probabilities, ge_binomial
+from napari_caked.objectives import ge_binomial
 from napari_caked.picking import candidates
 from napari_caked.preprocess import WorkingImage, prepare
 from napari_caked.settings import PickSettings, TrainingSettings
@@ -261,7 +261,6 @@ def _learn(
     network: MatchedFilterNetwork, sampler: CropSampler, prior: float, settings: TrainingSettings
 ) -> Iterator[float]:
     """Learn batch by batch; yields the loss of each."""
-    device = network.slope.device
     generator = torch.Generator().manual_seed(settings.seed + 1)
     correction = [p for name, p in network.named_parameters() if name not in ("slope", "offset")]
     optimiser = torch.optim.AdamW(
@@ -273,12 +272,11 @@ def _learn(
     )
     rates = [settings.learning_rate, 10 * settings.learning_rate]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=settings.steps)
-    expected_counts = binomial_log_probabilities(settings.unlabelled_pixels, prior, device)
     for step in range(1, settings.steps + 1):
         batch = sampler.draw(settings.batch_size)
         logits = network(_jittered(batch.images, generator))
         labelled, unlabelled = _split(logits, batch, network.stride, settings.unlabelled_pixels, generator)
-        loss = ge_binomial(labelled, unlabelled, expected_counts, settings.slack)
+        loss = ge_binomial(labelled, unlabelled, prior, slack=settings.slack)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

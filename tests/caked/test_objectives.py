@@ -82,11 +82,6 @@ REFERENCES = {
     "ge-kl": reference_ge_kl,
     "ge-binomial": reference_ge_binomial,
 }
-    "pn": reference_pn,
-    "nnpu": reference_nnpu,
-    "ge-kl": reference_ge_kl,
-    "ge-binomial": reference_ge_binomial,
-}
 
 
 @ALL

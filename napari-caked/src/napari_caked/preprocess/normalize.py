@@ -8,15 +8,36 @@ of a micrograph without shifting the scale of the rest. And subtraction of the l
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-__all__ = ["fit_two_gaussians", "flatten_background", "normalize"]
+__all__ = ["TwoGaussians", "fit_two_gaussians", "flatten_background", "normalize"]
 
 
-def normalize(image: torch.Tensor, method: str = "gmm") -> torch.Tensor:
+@dataclass(frozen=True)
+class TwoGaussians:
+    """A mixture ``weight N(bright, deviation²) + (1 - weight) N(dark, deviation²)``.
+
+    Attributes
+    ----------
+    bright, dark
+        Means. Where one Gaussian says it all, ``weight`` is 1 and ``dark`` means nothing.
+    deviation
+        Standard deviation of both: the scale of this micrograph.
+    weight
+        Share of the bright component.
+    """
+
+    bright: float
+    dark: float
+    deviation: float
+    weight: float
+
+
+def normalize(image: torch.Tensor, method: str = "gmm", valid: torch.Tensor | None = None) -> torch.Tensor:
     """Shift and scale an image ``(y, x)`` so that background has mean 0 and standard deviation 1.
 
     Parameters
@@ -25,23 +46,26 @@ def normalize(image: torch.Tensor, method: str = "gmm") -> torch.Tensor:
         Finite values that are not all equal.
     method
         ``"gmm"``: mean and deviation of the bright component of a two-Gaussian mixture; ``"affine"``: of all pixels.
+    valid
+        ``(y, x)`` bool: pixels that the statistics are taken from; by default all.
     """
-    if method == "affine":
-        return (image - image.mean()) / image.std()
-    if method != "gmm":
+    if method not in ("gmm", "affine"):
         raise ValueError(f"normalisation is 'gmm' or 'affine', not {method!r}")
-    values = image.flatten()
+    values = image.flatten() if valid is None else image[valid]
+    if method == "affine":
+        return (image - values.mean()) / values.std()
     # Every k-th pixel, not random ones: the same micrograph always gives the same result.
     sample = values[:: max(1, len(values) // 40_000)].double().cpu().numpy()
-    mean, deviation = fit_two_gaussians(sample)
-    return (image - mean) / deviation
+    mixture = fit_two_gaussians(sample)
+    return (image - mixture.bright) / mixture.deviation
 
 
-def fit_two_gaussians(values: np.ndarray, alpha: float = 900.0, beta: float = 1.0) -> tuple[float, float]:
-    """Mean and standard deviation of the bright component of a mixture.
+def fit_two_gaussians(values: np.ndarray, alpha: float = 900.0, beta: float = 1.0) -> TwoGaussians:
+    """The two-Gaussian mixture with the highest posterior.
 
     Expectation maximisation of ``p N(mu_bright, s²) + (1 - p) N(mu_dark, s²)`` with ``p ~ Beta(alpha, beta)``, from
-    several starting weights and from a single Gaussian; the highest posterior wins. The values are counted into
+    several starting weights and from a single Gaussian. Each micrograph is fitted by itself and has its own means and
+    its own scale ``s``, so that neither the others nor their order change what it becomes. The values are counted into
     narrow bins first, so the cost does not depend on how many there are.
 
     Parameters
@@ -54,40 +78,54 @@ def fit_two_gaussians(values: np.ndarray, alpha: float = 900.0, beta: float = 1.
     counts, edges = np.histogram(values, bins=1024)
     x = (edges[:-1] + edges[1:])[counts > 0] / 2
     c = counts[counts > 0].astype(np.float64)
+    starts = (0.5, 0.7, 0.9, 0.98, 1.0)
+    # Ties go to the first.
+    return max((_maximised(x, c, weight, alpha, beta) for weight in starts), key=lambda fit: fit[0])[1]
+
+
+def _maximised(x: np.ndarray, c: np.ndarray, weight: float, alpha: float, beta: float) -> tuple[float, TwoGaussians]:
+    """Log posterior and mixture, by expectation maximisation from one starting weight; ``c`` values lie at each ``x``.
+
+    The split at the quantile of the weight gives the first means, the deviation of all values the first deviation.
+    """
     n, below = c.sum(), np.cumsum(c)
     mean = (c @ x) / n
-    spread = (c @ (x - mean) ** 2) / n
-    best = (-math.inf, float(mean), math.sqrt(spread))
-    for weight in (0.5, 0.7, 0.9, 0.98, 1.0):
-        is_bright = below > (1 - weight) * n
-        bright = (c @ (x * is_bright)) / (c @ is_bright)
-        dark = (c @ (x * ~is_bright)) / max(c @ ~is_bright, 1.0)
-        variance, posterior = spread, -math.inf
-        for _ in range(100):
-            log_bright = math.log(max(weight, 1e-12)) - (x - bright) ** 2 / (2 * variance)
-            log_dark = math.log(max(1 - weight, 1e-12)) - (x - dark) ** 2 / (2 * variance)
-            total = np.logaddexp(log_bright, log_dark)
-            prior = (alpha - 1) * math.log(max(weight, 1e-12)) + (beta - 1) * math.log(max(1 - weight, 1e-12))
-            previous, posterior = posterior, float(c @ total - 0.5 * n * math.log(2 * math.pi * variance)) + prior
-            if posterior - previous < 1e-3:
-                break
-            share = np.exp(log_bright - total)
-            s = c @ share
-            weight = float(np.clip((alpha + s - 1) / (alpha + beta + n - 2), 0, 1))
-            bright = (c @ (share * x)) / max(s, 1e-12)
-            dark = (c @ ((1 - share) * x)) / max(n - s, 1e-12)
-            residual = share * (x - bright) ** 2 + (1 - share) * (x - dark) ** 2
-            variance = max(float(c @ residual) / n, 1e-30)
-        if posterior > best[0]:
-            # Not the larger mean: a component that nobody belongs to may lie anywhere.
-            best = (posterior, float(bright), math.sqrt(variance))
-    return best[1], best[2]
+    variance = (c @ (x - mean) ** 2) / n
+    is_bright = below > (1 - weight) * n
+    bright = (c @ (x * is_bright)) / (c @ is_bright)
+    dark = (c @ (x * ~is_bright)) / max(c @ ~is_bright, 1.0)
+    posterior = -math.inf
+    for _ in range(100):
+        log_bright = math.log(max(weight, 1e-12)) - (x - bright) ** 2 / (2 * variance)
+        log_dark = math.log(max(1 - weight, 1e-12)) - (x - dark) ** 2 / (2 * variance)
+        total = np.logaddexp(log_bright, log_dark)
+        prior = (alpha - 1) * math.log(max(weight, 1e-12)) + (beta - 1) * math.log(max(1 - weight, 1e-12))
+        previous, posterior = posterior, float(c @ total - 0.5 * n * math.log(2 * math.pi * variance)) + prior
+        if posterior - previous < 1e-3:
+            break
+        share = np.exp(log_bright - total)
+        s = c @ share
+        weight = float(np.clip((alpha + s - 1) / (alpha + beta + n - 2), 0, 1))
+        bright = (c @ (share * x)) / max(s, 1e-12)
+        dark = (c @ ((1 - share) * x)) / max(n - s, 1e-12)
+        residual = share * (x - bright) ** 2 + (1 - share) * (x - dark) ** 2
+        variance = max(float(c @ residual) / n, 1e-30)
+    # Bright is the component that the prior favours, not the one of the larger mean: a component that nobody belongs
+    # to may lie anywhere.
+    return posterior, TwoGaussians(float(bright), float(dark), math.sqrt(variance), weight)
 
 
-def flatten_background(image: torch.Tensor, width: float) -> torch.Tensor:
-    """Subtract the local mean, by a Gaussian of standard deviation ``width`` pixels that knows the image's edges."""
-    ones = torch.ones_like(image)
-    return image - gaussian_blur(image, width) / gaussian_blur(ones, width)
+def flatten_background(image: torch.Tensor, width: float, valid: torch.Tensor | None = None) -> torch.Tensor:
+    """Subtract the local mean, by a Gaussian of standard deviation ``width`` pixels.
+
+    A normalised convolution (Knutsson and Westin, CVPR 1993): neither what lies outside of the image nor what is not
+    ``valid`` has a part in the mean. Far from any valid pixel nothing is subtracted.
+    """
+    if valid is None:
+        known, weight = image, torch.ones_like(image)
+    else:
+        known, weight = image * valid, valid.to(image.dtype)
+    return image - gaussian_blur(known, width) / gaussian_blur(weight, width).clamp(min=1e-6)
 
 
 def gaussian_blur(image: torch.Tensor, width: float) -> torch.Tensor:

@@ -13,6 +13,9 @@ import torch
 
 __all__ = ["Rescaling", "rescale"]
 
+# Few enough to stay in the processor's cache between copying, clamping, padding and transforming.
+_ROWS_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class Rescaling:
@@ -61,17 +64,41 @@ class Rescaling:
         return np.asarray(yx, np.float64) * self.factor
 
 
-def rescale(image: torch.Tensor, plan: Rescaling) -> torch.Tensor:
-    """Rescale ``image`` ``(y, x)`` float32 as planned, on its own device."""
-    (h, w), (ph, pw), (ch, cw) = plan.original_shape, plan.padded_shape, plan.cropped_shape
-    padded = _padded(image, ph - h, pw - w)
-    spectrum = torch.fft.rfft2(padded)
+def rescale(
+    image: torch.Tensor | np.ndarray,
+    plan: Rescaling,
+    bounds: tuple[float, float] | None = None,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """Rescale ``image`` ``(y, x)`` as planned.
+
+    Rows are transformed a few at a time and cut at once to the frequencies that stay, so that neither a copy of the
+    image nor its whole Fourier transform is ever in memory.
+
+    Parameters
+    ----------
+    image
+        Any real type; float64 is kept, everything else becomes float32.
+    plan
+        Made for this shape.
+    bounds
+        Values are clamped to these first.
+    device
+        Where to compute; by default where the image is.
+
+    Returns
+    -------
+    torch.Tensor
+        ``plan.shape``.
+    """
+    (ph, pw), (ch, cw) = plan.padded_shape, plan.cropped_shape
+    top, bottom, columns = (min(ch, ph) + 1) // 2, min(ch, ph) // 2, min(cw // 2, pw // 2) + 1
+    device = torch.device(device or (image.device if isinstance(image, torch.Tensor) else "cpu"))
+    spectrum = torch.fft.fft(_row_spectra(image, plan, columns, bounds, device), dim=0)
     small = spectrum.new_zeros((ch, cw // 2 + 1))
-    ny, nx = min(ch, ph), min(cw // 2, pw // 2) + 1
-    top, bottom = (ny + 1) // 2, ny // 2
-    small[:top, :nx] = spectrum[:top, :nx]
+    small[:top, :columns] = spectrum[:top]
     if bottom:
-        small[-bottom:, :nx] = spectrum[-bottom:, :nx]
+        small[-bottom:, :columns] = spectrum[-bottom:]
     # An even size has one coefficient at the Nyquist frequency, which stands for two of the larger transform; it
     # cannot be kept without a preferred direction, so it goes.
     if ch < ph and ch % 2 == 0:
@@ -82,13 +109,44 @@ def rescale(image: torch.Tensor, plan: Rescaling) -> torch.Tensor:
     return result[: plan.shape[0], : plan.shape[1]].contiguous()
 
 
-def _padded(image: torch.Tensor, below: int, right: int) -> torch.Tensor:
-    """Pad so that the periodic continuation is smooth: half mirrors this edge, half the opposite one."""
-    rows = torch.cat([image, _bridge(image[-1:], image[:1], below)], dim=0)
-    return torch.cat([rows, _bridge(rows[:, -1:].T, rows[:, :1].T, right).T], dim=1)
+def _row_spectra(
+    image: torch.Tensor | np.ndarray,
+    plan: Rescaling,
+    columns: int,
+    bounds: tuple[float, float] | None,
+    device: torch.device,
+) -> torch.Tensor:
+    """The first ``columns`` Fourier coefficients of each row of the padded image.
+
+    The padding leads from each edge to the opposite one in a straight line, so that the periodic continuation has no
+    step. Of a sum of two rows the transform is the sum of the transforms: padded rows need no transform of their own.
+    """
+    (h, w), (ph, pw) = plan.original_shape, plan.padded_shape
+    spectra = None
+    chunk = _ROWS_AT_ONCE if device.type == "cpu" else h
+    for start in range(0, h, chunk):
+        rows = _as_float(image[start : start + chunk], device)
+        if bounds is not None:
+            rows = rows.clamp(*bounds)
+        weight = _bridge_weights(pw - w, rows)
+        padded = torch.cat([rows, rows[:, -1:] * (1 - weight) + rows[:, :1] * weight], dim=1)
+        part = torch.fft.rfft(padded)[:, :columns]
+        if spectra is None:
+            spectra = part.new_empty((ph, columns))
+        spectra[start : start + len(part)] = part
+    assert spectra is not None  # an image has at least one row
+    weight = _bridge_weights(ph - h, spectra.real)[:, None]
+    spectra[h:] = spectra[h - 1] * (1 - weight) + spectra[0] * weight
+    return spectra
 
 
-def _bridge(last: torch.Tensor, first: torch.Tensor, steps: int) -> torch.Tensor:
-    """``steps`` rows that lead from the row ``last`` to the row ``first``."""
-    weight = torch.arange(1, steps + 1, device=last.device, dtype=last.dtype)[:, None] / (steps + 1)
-    return last * (1 - weight) + first * weight
+def _as_float(rows: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
+    if isinstance(rows, np.ndarray):
+        # A copy, because an array may be read-only, of foreign byte order or flipped, which tensors cannot be.
+        rows = torch.from_numpy(np.array(rows, np.float64 if rows.dtype == np.float64 else np.float32))
+    rows = rows.to(device)
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
+def _bridge_weights(steps: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.arange(1, steps + 1, device=like.device, dtype=like.dtype) / (steps + 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
@@ -38,6 +38,50 @@ def test_a_blob_is_found_where_it_was_to_a_thousandth_of_a_pixel(shape, factor):
         reach = int(5.5 * width / factor)
         back = plan.to_original(centroid(small, there, reach)[None])[0]
         np.testing.assert_allclose(back, centre, atol=1e-3)
+
+
+def separable_blob(shape, centre, width):
+    y, x = (np.exp(-((np.arange(n) - c) ** 2) / (2 * width**2)) for n, c in zip(shape, centre, strict=True))
+    return torch.from_numpy(y[:, None] * x)
+
+
+def located(image, width):
+    """Where the one Gaussian of an image lies: the straight line through the ratios of neighbours of its logarithm."""
+    values = image.numpy()
+    peak = np.unravel_index(values.argmax(), values.shape)
+    found = []
+    for axis in (0, 1):
+        line = values[:, peak[1]] if axis == 0 else values[peak[0]]
+        at = np.arange(peak[axis] - 2, peak[axis] + 3)
+        slope, offset = np.polyfit(at, np.log(line[at + 1] / line[at - 1]) / 2, 1)
+        found.append(-offset / slope)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("shape", [(512, 540), (509, 641), (600, 523)], ids=str)
+@pytest.mark.parametrize("factor", [*range(1, 17), 1.5, 2.718, 5.01, 9.5, 15.9])
+def test_places_are_exact_through_every_factor_even_near_corners(shape, factor):
+    """Given blobs in the middle and towards all corners, whose distance shows any error of the scale, then to 1e-3."""
+    width = 2.0 * factor
+    reach = min(6.0 * width, 0.4 * min(shape))
+    plan = Rescaling.plan(shape, factor)
+    last = np.array(shape) - 1
+    for share in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1)):
+        centre = reach + np.array(share) * (last - 2 * reach) + [0.372, -0.241]
+        small = rescale(separable_blob(shape, centre, width), plan)
+        found = located(small, width / factor)
+        np.testing.assert_allclose(plan.to_original(found[None])[0], centre, atol=1e-3)
+        np.testing.assert_allclose(plan.to_rescaled(centre[None])[0], found, atol=1e-3)
+
+
+@given(st.integers(150, 420), st.integers(150, 420), st.floats(0.3, 12), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_places_are_exact_for_any_size_and_factor(height, width, factor, seed):
+    deviation = max(2.0 * factor, 1.6)
+    middle = np.array([height, width]) / 2 + np.random.default_rng(seed).uniform(-9, 9, 2)
+    plan = Rescaling.plan((height, width), factor)
+    found = located(rescale(separable_blob((height, width), middle, deviation), plan), deviation / factor)
+    np.testing.assert_allclose(plan.to_original(found[None])[0], middle, atol=1e-3)
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.5, 0.83])
@@ -112,6 +156,44 @@ def test_enlarging_invents_no_energy():
     for factor in (0.5, 0.51):
         large = rescale(image, Rescaling.plan((90, 90), factor))
         assert float((large**2).mean()) <= float((image**2).mean()) * 1.02
+
+
+def by_definition(image, plan, bounds=None):
+    """Pad, transform, cut, transform back: as the equations have it, all at once and in float64."""
+    image = np.asarray(image, float)
+    if bounds is not None:
+        image = image.clip(*bounds)
+    for axis, padded in enumerate(plan.padded_shape):
+        image = np.moveaxis(image, axis, 0)
+        steps = padded - len(image)
+        weight = (np.arange(1, steps + 1) / (steps + 1))[:, None]
+        image = np.concatenate([image, (1 - weight) * image[-1] + weight * image[0]])
+        image = np.moveaxis(image, 0, axis)
+    spectrum = np.fft.fftshift(np.fft.fft2(image))
+    for axis, size in enumerate(plan.cropped_shape):
+        middle, low = spectrum.shape[axis] // 2, (size - 1) // 2
+        spectrum = np.take(spectrum, np.arange(middle - low, middle + low + 1), axis=axis)
+        if size % 2 == 0:  # without the Nyquist frequency
+            spectrum = np.insert(spectrum, 0, 0, axis=axis)
+    result = np.fft.ifft2(np.fft.ifftshift(spectrum)).real * np.prod(plan.cropped_shape) / np.prod(plan.padded_shape)
+    return result[: plan.shape[0], : plan.shape[1]]
+
+
+@pytest.mark.parametrize("shape", [(64, 70), (65, 71), (129, 300), (200, 67)], ids=str)
+@pytest.mark.parametrize("factor", [1.3, 2, 5.1])
+@pytest.mark.parametrize("bounds", [None, (-1.0, 1.5)])
+def test_row_by_row_is_the_same_as_all_at_once(shape, factor, bounds):
+    image = np.random.default_rng(0).normal(size=shape)
+    plan = Rescaling.plan(shape, factor)
+    np.testing.assert_allclose(rescale(image, plan, bounds), by_definition(image, plan, bounds), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", ">i2", "u2", "f2", "f4", ">f4", "f8"])
+def test_arrays_of_any_type_read_only_and_flipped_are_rescaled(kind):
+    image = np.random.default_rng(0).uniform(0, 200, (90, 81)).astype(kind)[::-1, ::-1]
+    image.flags.writeable = False
+    plan = Rescaling.plan(image.shape, 2.5)
+    np.testing.assert_allclose(rescale(image, plan), by_definition(image, plan), atol=2e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

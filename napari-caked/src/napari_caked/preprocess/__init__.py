@@ -2,6 +2,16 @@
 
 from napari_caked.preprocess.normalize import flatten_background, normalize
 from napari_caked.preprocess.rescale import Rescaling, rescale
+from napari_caked.preprocess.store import WorkingStore
 from napari_caked.preprocess.working import PreprocessSettings, WorkingImage, prepare
 
-__all__ = ["PreprocessSettings", "Rescaling", "WorkingImage", "flatten_background", "normalize", "prepare", "rescale"]
+__all__ = [
+    "PreprocessSettings",
+    "Rescaling",
+    "WorkingImage",
+    "WorkingStore",
+    "flatten_background",
+    "normalize",
+    "prepare",
+    "rescale",
+]

@@ -22,6 +22,8 @@ __all__ = ["fill_invalid", "invalid_pixels", "outlier_bounds", "valid_on"]
 _CHANCE = 1e-3
 #: A line of a frame differs from its neighbour by less than this share of what lines usually differ by.
 _REPEATED = 0.2
+#: So many lines outside of those that are alike belong to a frame.
+_RIM = 8
 #: Lines of the camera are judged in pieces of so many pixels, so that a half-dead column is found too.
 _PIECE = 512
 
@@ -126,10 +128,10 @@ def _part(array: np.ndarray, axis: int, start: int, stop: int | None) -> np.ndar
 
 
 def _mark_frame(micrograph: np.ndarray, found: np.ndarray) -> None:
-    """Mark rows that repeat their neighbours: all from the edge to the last one near it, and bands inside.
+    """Mark rows that repeat their neighbours: frames from the edge on, and bands of four or more inside.
 
     Padding by repeated edge lines is often filtered afterwards, so lines need only be alike, not equal; and the filter
-    may have wrapped some of the opposite edge around, so the outermost lines need not be alike at all.
+    may have wrapped some of the opposite edge around, so the outermost few lines need not be alike at all.
     """
     height, width = micrograph.shape
     if height < 32:
@@ -140,14 +142,11 @@ def _mark_frame(micrograph: np.ndarray, found: np.ndarray) -> None:
         step = np.nan_to_num(np.abs(np.diff(sample, axis=0)).mean(axis=1), nan=np.inf)
     usual = float(np.median(step))
     alike = step < _REPEATED * usual
-    if not alike.any():
-        return
-    band = max(8, height // 8)
     for flags, steps, rows in ((alike, step, found), (alike[::-1], step[::-1], found[::-1])):
-        pairs = np.flatnonzero(flags[: band - 1] & flags[1:band])
+        pairs = np.flatnonzero(flags[:_RIM] & flags[1 : _RIM + 1])
         if len(pairs):
-            last = int(pairs[-1]) + 2  # rows up to here repeat each other
-            while last < band and steps[last] < 0.75 * usual:
+            last = int(pairs[0]) + int(np.argmin(np.append(flags[pairs[0] :], False)))  # the first row like no other
+            while last < height // 8 and steps[last] < 0.75 * usual:
                 last += 1  # the filter's transition
             rows[: last + 1] = True
     # Three steps that are alike: four rows.
@@ -165,18 +164,25 @@ def _mark_bad_columns(micrograph: np.ndarray, found: np.ndarray, bounds: tuple[f
     pieces = max(1, height // _PIECE)
     for rows, marked in zip(np.array_split(micrograph, pieces), np.array_split(found, pieces), strict=True):
         # In a few rows of counted electrons a column may be empty by chance: such suspicions are looked at in full.
-        if _bad_columns(rows[:: max(1, len(rows) // 128)], bounds).any():
-            marked[:, _bad_columns(rows, bounds)] = True
+        few = slice(None, None, max(1, len(rows) // 128))
+        if _bad_columns(rows[few], marked[few], bounds).any():
+            marked[:, _bad_columns(rows, marked, bounds)] = True
 
 
-def _bad_columns(rows: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+def _bad_columns(rows: np.ndarray, known: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     """Columns whose mean is a pixel's deviation off, or whose deviation is three times or a quarter, both sides'.
 
-    Both sides, because the edge of carbon or of a blank area is no defect of the columns beside it.
+    Both sides, because the edge of carbon or of a blank area is no defect of the columns beside it. Pixels ``known``
+    to be invalid do not count, nor do columns of hardly any others.
     """
-    sample = rows.astype(np.float32).clip(*bounds)
-    mean = sample.mean(axis=0)
-    deviation = sample.std(axis=0)
+    weight = ~known
+    count = weight.sum(axis=0)
+    sample = np.where(known, 0, rows.astype(np.float32).clip(*bounds))
+    mean = np.where(count >= 32, sample.sum(axis=0) / np.maximum(count, 1), np.nan).astype(np.float32)
+    residual = np.where(known, 0, sample - mean)
+    deviation = np.sqrt((residual**2).sum(axis=0) / np.maximum(count, 1))
+    if not np.isfinite(mean).any():
+        return np.zeros(len(mean), bool)
     low, high = _sides(mean)
     off = np.fmax(mean - high, low - mean)
     typical = 1.4826 * float(np.nanmedian(np.abs(mean - (low + high) / 2)))

@@ -1,9 +1,9 @@
 """A simulated specimen that is not round: barrels seen from all sides, with exact truth and measured noise.
 
-The particle is a barrel of 170 x 95 Å (28 subunits in four rings of seven, as in the core of a proteasome), at uniformly
-random orientations; the image is formed in the weak-phase approximation at the defocus of its micrograph. The noise has
-the spectrum and the deviation of the background of ``apoferritin_hard``: detector noise of one or two frames. Its curve
-stands here as a table, so that no data are needed.
+The particle is a barrel of 170 x 95 Å (28 subunits in four rings of seven, as in the core of a proteasome), at
+uniformly random orientations; the image is formed in the weak-phase approximation at the defocus of its micrograph.
+The noise has the spectrum and the deviation of the background of ``apoferritin_hard``: detector noise of one or two
+frames. Its curve stands here as a table, so that no data are needed.
 
 The difficulty, :data:`CONTRAST`, was set once, by the average precision of the radial template from ten labels (0.6 to
 0.75 was wanted), before any other picker had seen a barrel.

@@ -1,22 +1,35 @@
-"""How good picks are, against true or hand-made labels.
+"""How good picks are, against true or hand-made labels: on each micrograph, and on all together.
 
-A pick is right if a label lies within the match radius; each label answers for one pick only, and better scored picks
-choose first (the rule of object detection; Everingham et al., IJCV 88, 303 (2010)).
+A pick is right if a label lies within the match radius; each label answers for one pick only
+(:mod:`napari_caked.matching`). Arrays for plots and for the widget stand in the results; nothing here draws.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from napari_caked.curves import precision_recall
 from napari_caked.errors import LabelsError
+from napari_caked.matching import MatchRule, match
 from napari_empiarreader.coordinates import ParticleTable, match_names
 
-__all__ = ["Evaluation", "evaluate", "match", "micrographs_beside"]
+__all__ = [
+    "Evaluation",
+    "EvaluationReport",
+    "MicrographEvaluation",
+    "evaluate",
+    "evaluate_micrographs",
+    "match",
+    "micrographs_beside",
+]
+
+#: The precision at which people compare recalls.
+HIGH_PRECISION = 0.9
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,16 @@ class Evaluation:
         Area under the precision-recall curve, as the sum over picks of precision times gain in recall.
     best_f1, best_threshold
         The highest F1 any threshold reaches, and where.
-    localisation_error
-        Root mean square distance of right picks from their labels, in pixels.
+    recall_at_high_precision
+        The highest recall of any threshold with a precision of 0.9 or more; 0 where none has it.
+    localisation_error, localisation_median
+        Root mean square and median distance of right picks from their labels, in pixels; NaN without any.
+    pixel_size
+        Å; None where nobody said it.
     curve
         ``(n, 3)``: score, recall, precision, for every distinct score from the highest down.
+    scores, right
+        ``(candidates,)`` the score of each candidate, highest first, and whether it found a label.
     """
 
     candidates: int
@@ -53,44 +72,58 @@ class Evaluation:
     average_precision: float
     best_f1: float
     best_threshold: float
+    recall_at_high_precision: float
     localisation_error: float
+    localisation_median: float
+    pixel_size: float | None
     curve: np.ndarray
+    scores: np.ndarray
+    right: np.ndarray
+
+    def in_angstrom(self, pixels: float) -> float | None:
+        """A distance in Å; None where the pixel size is not known."""
+        return None if self.pixel_size is None else pixels * self.pixel_size
 
 
-def match(picks: np.ndarray, labels: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which label each pick finds, on one micrograph.
+@dataclass(frozen=True)
+class MicrographEvaluation:
+    """The :class:`Evaluation` of one micrograph; NaN stands where it has no labels to find."""
 
-    Parameters
+    name: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Picks against labels, together and one by one.
+
+    Attributes
     ----------
-    picks
-        ``(n, 2)`` (y, x), best first.
-    labels
-        ``(m, 2)`` (y, x).
-    radius
-        Largest distance of a match, in pixels.
-
-    Returns
-    -------
-    index : numpy.ndarray
-        ``(n,)`` int: the label of each pick, -1 where none is left within the radius.
-    distance : numpy.ndarray
-        ``(n,)`` float: its distance, infinite where there is none.
+    together
+        All micrographs as one.
+    micrographs
+        Each that has labels, in the order of the table of labels.
+    radius, border
+        The match radius and the border that was left out, in pixels.
+    rule
+        Of matching.
     """
-    index = np.full(len(picks), -1)
-    distance = np.full(len(picks), np.inf)
-    if not len(picks) or not len(labels):
-        return index, distance
-    from scipy.spatial import cKDTree
 
-    free = np.ones(len(labels), bool)
-    for i, near in enumerate(cKDTree(labels).query_ball_point(picks, radius)):
-        candidates = [j for j in near if free[j]]
-        if candidates:
-            away = np.linalg.norm(labels[candidates] - picks[i], axis=1)
-            best = int(np.argmin(away))
-            index[i], distance[i] = candidates[best], away[best]
-            free[candidates[best]] = False
-    return index, distance
+    together: Evaluation
+    micrographs: tuple[MicrographEvaluation, ...]
+    radius: float
+    border: float
+    rule: MatchRule
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Candidates of one micrograph, the border left out: score, right or not, distance of the right ones."""
+
+    scores: np.ndarray
+    right: np.ndarray
+    distances: np.ndarray
+    labels: int
 
 
 def evaluate(
@@ -101,8 +134,37 @@ def evaluate(
     threshold: float = 0.5,
     border: float = 0.0,
     shape: tuple[int, int] | None = None,
+    rule: MatchRule = "greedy",
+    pixel_size: float | None = None,
 ) -> Evaluation:
-    """Compare picks with labels on all micrographs that have labels.
+    """Compare picks with labels on all micrographs that have labels, together.
+
+    See :func:`evaluate_micrographs` for the parameters and errors.
+    """
+    return evaluate_micrographs(
+        picks,
+        labels,
+        radius=radius,
+        threshold=threshold,
+        border=border,
+        shape=shape,
+        rule=rule,
+        pixel_size=pixel_size,
+    ).together
+
+
+def evaluate_micrographs(
+    picks: ParticleTable,
+    labels: ParticleTable,
+    *,
+    radius: float,
+    threshold: float = 0.5,
+    border: float = 0.0,
+    shape: tuple[int, int] | None = None,
+    rule: MatchRule = "greedy",
+    pixel_size: float | None = None,
+) -> EvaluationReport:
+    """Compare picks with labels on each micrograph that has labels, and on all together.
 
     Parameters
     ----------
@@ -118,11 +180,15 @@ def evaluate(
         Picks and labels nearer than this many pixels to an edge count neither for nor against; needs ``shape``.
     shape
         ``(y, x)`` of the micrographs.
+    rule
+        Of matching: ``"greedy"`` or ``"assignment"`` (:mod:`napari_caked.matching`).
+    pixel_size
+        Å, for localisation errors in Å.
 
     Raises
     ------
     LabelsError
-        There are no labels to compare with, no common micrograph, or a border without a shape.
+        There are no labels to compare with, no common micrograph, a border without a shape, or no label inside it.
     """
     if border and shape is None:
         raise LabelsError("a border can only be left out when the size of the micrographs is known; name them too")
@@ -135,23 +201,48 @@ def evaluate(
             f"{picks.micrographs[0]}, the labels on ones called like {labelled[0]}; name files that belong together"
         )
     picks, labels = picks.only_on(labelled), labels.renamed_to(labelled)
+    matched = list(_matched(picks, labels, radius, border, shape, rule))
+    together = _Matched(
+        scores=np.concatenate([one.scores for one in matched]),
+        right=np.concatenate([one.right for one in matched]),
+        distances=np.concatenate([one.distances for one in matched]),
+        labels=sum(one.labels for one in matched),
+    )
+    if not together.labels:
+        raise LabelsError("all labels lie in the border that is left out; choose a narrower border")
+    return EvaluationReport(
+        together=_summary(together, threshold, pixel_size),
+        micrographs=tuple(
+            MicrographEvaluation(name, _summary(one, threshold, pixel_size))
+            for name, one in zip(labelled, matched, strict=True)
+        ),
+        radius=radius,
+        border=border,
+        rule=rule,
+    )
+
+
+def _matched(
+    picks: ParticleTable,
+    labels: ParticleTable,
+    radius: float,
+    border: float,
+    shape: tuple[int, int] | None,
+    rule: MatchRule,
+) -> Iterator[_Matched]:
     scores = _scores(picks)
-    right, kept_scores, errors, total = [], [], [], 0
-    for i in range(len(labelled)):
+    for i in range(len(labels.micrographs)):
         here = picks.micrograph_index == i
         order = np.argsort(-scores[here], kind="stable")
         yx, score = picks.coordinates[here, 1:][order], scores[here][order]
         truth = labels.on(i)
-        index, distance = match(yx, truth, radius)
+        index, distance = match(yx, truth, radius, rule)
         in_pick, in_truth = _inside(yx, border, shape), _inside(truth, border, shape)
         # A pick that found a label counts where the label lies, any other where it lies itself.
         counted = in_pick.copy()
         counted[index >= 0] = in_truth[index[index >= 0]]
-        right.append((index >= 0)[counted])
-        kept_scores.append(score[counted])
-        errors.append(distance[(index >= 0) & counted])
-        total += int(in_truth.sum())
-    return _summary(np.concatenate(right), np.concatenate(kept_scores), np.concatenate(errors), total, threshold)
+        right = index >= 0
+        yield _Matched(score[counted], right[counted], distance[right & counted], int(in_truth.sum()))
 
 
 def _scores(picks: ParticleTable) -> np.ndarray:
@@ -170,34 +261,28 @@ def _inside(yx: np.ndarray, border: float, shape: tuple[int, int] | None) -> np.
     return inside[:, 0] & inside[:, 1]
 
 
-def _summary(right: np.ndarray, scores: np.ndarray, errors: np.ndarray, total: int, threshold: float) -> Evaluation:
-    if not total:
-        raise LabelsError("all labels lie in the border that is left out; choose a narrower border")
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(right[order])
-    ordered = scores[order]
-    # One point per distinct score: picks that share a score cannot be told apart by any threshold.
-    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True)) if len(ordered) else np.array([], int)
-    recall, precision = hits[last] / total, hits[last] / (last + 1)
-    gain = np.diff(recall, prepend=0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
-    above = int((scores >= threshold).sum())
-    found = int(right[scores >= threshold].sum())
-    best = int(np.argmax(f1)) if len(f1) else -1
+def _summary(matched: _Matched, threshold: float, pixel_size: float | None) -> Evaluation:
+    curve = precision_recall(matched.scores, matched.right, matched.labels)
+    (above, found), (best_f1, best_threshold) = curve.at(threshold), curve.best
+    order, errors = np.argsort(-matched.scores, kind="stable"), matched.distances
     return Evaluation(
-        candidates=len(scores),
-        labels=total,
+        candidates=len(matched.scores),
+        labels=matched.labels,
         picks=above,
         threshold=threshold,
         precision=found / above if above else 0.0,
-        recall=found / total,
-        f1=2 * found / (above + total),
-        average_precision=float(precision @ gain),
-        best_f1=float(f1[best]) if len(f1) else 0.0,
-        best_threshold=float(ordered[last][best]) if len(f1) else float("nan"),
+        recall=found / matched.labels if matched.labels else float("nan"),
+        f1=2 * found / (above + matched.labels) if matched.labels else float("nan"),
+        average_precision=curve.average_precision,
+        best_f1=best_f1,
+        best_threshold=best_threshold,
+        recall_at_high_precision=curve.recall_at(HIGH_PRECISION),
         localisation_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan"),
-        curve=np.column_stack([ordered[last], recall, precision]),
+        localisation_median=float(np.median(errors)) if len(errors) else float("nan"),
+        pixel_size=pixel_size,
+        curve=np.column_stack([curve.threshold, curve.recall, curve.precision]),
+        scores=matched.scores[order],
+        right=matched.right[order],
     )
 
 

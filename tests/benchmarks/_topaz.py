@@ -53,13 +53,14 @@ class Topaz:
         Folder of its ``topaz`` and ``python``.
     threads
         That it may use.
-    updates
-        Of its network, conv31.
+    updates, units
+        Of its network, conv31, and the feature maps of its first layer.
     """
 
     programs: Path
     threads: int = 1
     updates: int = 1500
+    units: int = 32
 
     @property
     def version(self) -> str:
@@ -91,7 +92,21 @@ class Topaz:
         pixels = np.prod(specimen.train.shape) / factor**2
         prior = len(specimen.train_labels) / len(specimen.train) * _LABEL_PIXELS / pixels
         return self._run(
-            *("train", "-m", "conv31", "--pi", f"{prior:.5f}", "-r", _LABEL_RADIUS, "-d", -1, "-j", self.threads),
+            *(
+                "train",
+                "-m",
+                "conv31",
+                "--units",
+                self.units,
+                "--pi",
+                f"{prior:.5f}",
+                "-r",
+                _LABEL_RADIUS,
+                "-d",
+                -1,
+                "-j",
+                self.threads,
+            ),
             *("--train-images", images[0].parent, "--train-targets", folder / "labels.txt"),
             *("--epoch-size", self.updates, "--num-epochs", 1),
             *("--save-prefix", folder / "model", "-o", folder / "curve.txt"),

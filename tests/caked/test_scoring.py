@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from napari_caked.errors import DeviceError, SettingsError
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
-from napari_caked.scoring import score_map
+from napari_caked.models.registry import build_network
+from napari_caked.scoring import choose_precision, score_map, tile_side
 
 RADIUS = 7
 PROFILE = torch.exp(-(((torch.arange(RADIUS + 1.0) - 4) / 1.5) ** 2))
@@ -90,3 +92,89 @@ def test_the_profile_is_the_rotational_average_of_the_labels():
     profile = MatchedFilter.from_labels([image], [centres], RADIUS).profile
     np.testing.assert_allclose(profile, PROFILE, atol=0.15)
     assert int(profile.argmax()) == 4
+
+
+@pytest.fixture(params=["matched", "conv31", "resnet8"])
+def any_network(request, trained):
+    """Give networks of each family, with random weights."""
+    if request.param == "matched":
+        return trained
+    torch.manual_seed(1)
+    return build_network(request.param, units=8, stride=4).eval()
+
+
+@pytest.fixture
+def one_thread():
+    """Convolutions divide their sums among threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(170, 150), (97, 333)], ids=str)
+def test_parts_have_the_bits_of_the_whole(any_network, one_thread, shape):
+    image = planted(shape, [(60, 60)])
+    assert max(shape) > tile_side(any_network, 1e-3), "this image is not cut"
+    parts, whole = (score_map(any_network, image, tile_memory=memory) for memory in (1e-3, 1e6))
+    assert torch.equal(parts, whole)
+
+
+def test_a_logit_depends_on_no_pixel_beyond_the_reach(any_network, one_thread):
+    network, image = any_network, planted((200, 200), [(100, 100)])
+    at = 100 // network.stride
+    place, reach = at * network.stride, network.reach
+    before = score_map(network, image)[at, at]
+    beyond = torch.full_like(image, 5.0)
+    within = (slice(place - reach, place + reach + 1),) * 2
+    beyond[within] = image[within]
+    assert float(score_map(network, beyond)[at, at]) == pytest.approx(float(before), abs=1e-5)
+
+
+def test_beyond_the_edge_lies_the_mirror_image(any_network, one_thread):
+    network = any_network
+    image = planted((120, 120), [(5, 7), (60, 60)])
+    rim = -(-network.reach // network.alignment) * network.alignment
+    mirrored = torch.from_numpy(np.pad(image.numpy(), rim, mode="reflect"))
+    inside = slice(rim // network.stride, rim // network.stride + -(-120 // network.stride))
+    torch.testing.assert_close(
+        score_map(network, image), score_map(network, mirrored)[inside, inside], atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 9)], ids=str)
+def test_an_image_smaller_than_its_rim_is_mirrored_again_and_again(trained, shape):
+    image = planted(shape, [])
+    rim = 48
+    mirrored = torch.from_numpy(np.pad(image.numpy(), rim, mode="reflect" if min(shape) > 1 else "symmetric"))
+    inside = tuple(slice(rim // 2, rim // 2 + -(-length // 2)) for length in shape)
+    if min(shape) > 1:
+        torch.testing.assert_close(score_map(trained, image), score_map(trained, mirrored)[inside], atol=1e-5, rtol=0)
+    assert bool(torch.isfinite(score_map(trained, image)).all())
+
+
+def test_less_memory_means_smaller_parts(trained):
+    sides = [tile_side(trained, memory) for memory in (1, 16, 256, 4096)]
+    assert sides == sorted(sides) and sides[-1] > 2 * sides[-2]
+    assert all(side % trained.alignment == 0 and side > 0 for side in sides)
+    with pytest.raises(SettingsError, match="tile_memory"):
+        tile_side(trained, 0)
+
+
+def test_float32_is_the_reference_on_the_cpu():
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) == choose_precision("float32", cpu) == torch.float32
+    assert choose_precision("auto", torch.device("cuda")) == torch.float16
+    with pytest.raises(SettingsError, match="double"):
+        choose_precision("double", cpu)
+    with pytest.raises(DeviceError, match="float16.*--precision"):
+        choose_precision("float16", cpu)
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no bfloat16")
+def test_bfloat16_scores_are_close_to_the_reference(trained):
+    image = planted((150, 150), [(60, 60)])
+    exact, coarse = score_map(trained, image), score_map(trained, image, precision="bfloat16")
+    assert coarse.dtype == torch.float32
+    assert not torch.equal(exact, coarse)
+    assert float((exact - coarse).std() / exact.std()) < 0.05

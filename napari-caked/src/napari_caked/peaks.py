@@ -11,6 +11,7 @@ itself, as happens where peaks are sought with a window as wide as the radius.
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class _Cells:
         # Not many more cells than points; and a touch wider, so that rounding puts no neighbour two cells away.
         side = max(radius * (1 + 1e-9), height / 4096, width / 4096, math.sqrt(height * width / len(yx)))
         self._shape = int(height / side) + 3, int(width / side) + 3
-        self._radius_squared = radius * radius
+        self._radius_squared = max(radius * radius, sys.float_info.min)  # the square of a tiny radius is 0
         cell = ((y - y.min()) / side).astype(np.int64) * self._shape[1] + ((x - x.min()) / side).astype(np.int64)
         cell += self._shape[1] + 1
         count = self._shape[0] * self._shape[1]

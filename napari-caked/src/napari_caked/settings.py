@@ -110,13 +110,38 @@ class PickSettings:
         Least score (probability) of a pick; 0 keeps every candidate.
     minimum_distance
         Smallest distance between two picks, in particle diameters.
+    border
+        Smallest distance of a pick from the edges of its micrograph, in particle diameters; 0 loses nothing, 0.5 leaves
+        out particles that are cut.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision
+        Of the network's arithmetic: ``float32``, ``bfloat16``, ``float16`` or ``auto``; see
+        :func:`napari_caked.scoring.choose_precision`.
+    tile_memory
+        MB that the network's feature maps may take; larger working images are scored in parts.
+
+    Raises
+    ------
+    SettingsError
+        A value that cannot work, on construction.
     """
 
     threshold: float = 0.5
     minimum_distance: float = 0.75
+    border: float = 0.0
     device: str = "auto"
+    precision: str = "auto"
+    tile_memory: float = 256.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail later, with a worse message."""
+        _require(0 <= self.threshold <= 1, "threshold", self.threshold, "a probability, 0 to 1")
+        _require(0 <= self.minimum_distance < float("inf"), "minimum_distance", self.minimum_distance, "0 or more")
+        _require(0 <= self.border < float("inf"), "border", self.border, "0 or more")
+        known = ("auto", "float32", "bfloat16", "float16")
+        _require(self.precision in known, "precision", repr(self.precision), f"one of {', '.join(known)}")
+        _require(0 < self.tile_memory < float("inf"), "tile_memory", self.tile_memory, "positive")
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:

@@ -50,7 +50,8 @@ class MatchedFilter(nn.Module):
         total, count = torch.zeros(radius + 1), torch.zeros(radius + 1)
         for image, points in zip(images, centres, strict=True):
             padded = F.pad(image.cpu()[None, None], (radius,) * 4, mode="replicate")[0, 0]
-            for y, x in np.rint(points).astype(int):
+            # A label on the last pixels of a micrograph may lie half a working pixel beyond the working image.
+            for y, x in np.rint(points).astype(int).clip(0, np.array(image.shape) - 1):
                 patch = padded[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
                 inside = ring <= radius
                 total.index_add_(0, ring[inside], patch[inside])
@@ -95,8 +96,10 @@ class MatchedFilterNetwork(nn.Module):
         Feature maps at half resolution; twice as many at a quarter.
     """
 
+    name = "matched"
     #: Working pixels per output pixel.
     stride = 2
+    alignment = 4
 
     def __init__(self, profile: torch.Tensor, channels: int = 32) -> None:
         super().__init__()
@@ -116,6 +119,11 @@ class MatchedFilterNetwork(nn.Module):
         self.slope = nn.Parameter(torch.tensor(12.0))
         self.offset = nn.Parameter(torch.tensor(-5.0))
 
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        """Working pixels to each side that a logit depends on: those of the template, and 26 of the correction."""
+        return len(self.filter.profile) - 1 + 26
+
     def with_correlation(self, images: torch.Tensor) -> torch.Tensor:
         """Images ``(batch, 1, y, x)`` with their correlation as second channel."""
         return torch.cat([images, self.filter(images)], dim=1)
@@ -123,8 +131,11 @@ class MatchedFilterNetwork(nn.Module):
     def forward(self, channels: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, y // 2 + 1, x // 2 + 1)`` of ``(batch, 2, y, x)``, where y and x are 4 k + 1.
 
-        Those sizes let the two resolutions share pixel centres, so that nothing is shifted by upsampling.
+        Those sizes let the two resolutions share pixel centres, so that nothing is shifted by upsampling. Of images
+        without their correlation, ``(batch, 1, y, x)``, it is computed.
         """
+        if channels.shape[1] == 1:
+            channels = self.with_correlation(channels)
         fine = self.fine(self.stem(channels))
         coarse = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear", align_corners=True)
         correction = self.head(self.merge(torch.cat([fine, coarse], dim=1)))

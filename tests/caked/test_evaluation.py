@@ -1,13 +1,19 @@
 """Scoring: cases counted by hand, and average precision against another implementation."""
 
+import csv
+import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_caked.errors import LabelsError
-from napari_caked.evaluation import evaluate, match
+from napari_caked.curves import precision_recall
+from napari_caked.errors import LabelsError, SettingsError
+from napari_caked.evaluation import evaluate, evaluate_micrographs, match
+from napari_caked.evaluation_tables import format_of, report_as, report_rows
 from napari_empiarreader.coordinates import ParticleTable
 
 
@@ -180,3 +186,125 @@ def test_average_precision_is_that_of_another_implementation(seed):
     assert result.average_precision == pytest.approx(
         independent_average_precision(picks[order], scores[order], labels, 8), abs=1e-12
     )
+
+
+def best_assignment(picks, labels, radius):
+    """The least sum of min(d² - r², 0), by trying every way to give picks to labels."""
+    costs = [[min(math.dist(p, q) ** 2 - radius**2, 0) for q in labels] for p in picks]
+    ways = itertools.permutations(range(len(picks)), len(labels))
+    return min(sum(costs[i][j] for j, i in enumerate(way)) for way in ways)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_assignment_is_the_best_of_all(seed):
+    dice = np.random.default_rng(seed)
+    picks, labels = dice.uniform(0, 20, (6, 2)), dice.uniform(0, 20, (4, 2))
+    index, distance = match(picks, labels, 8, "assignment")
+    right = index >= 0
+    assert len(set(index[right])) == right.sum()
+    assert (distance[right] < 8).all()
+    assert np.sum(distance[right] ** 2 - 64) == pytest.approx(best_assignment(picks, labels, 8))
+
+
+def test_the_rules_differ_where_a_worse_pick_lies_better():
+    """Given a good pick between two labels and a poor one on the nearer, then only the assignment gives way."""
+    labels = np.array([[0.0, 0], [0, 10]])
+    picks = np.array([[0.0, 4.5], [0, 0]])
+    np.testing.assert_array_equal(match(picks, labels, 6)[0], [0, -1])
+    np.testing.assert_array_equal(match(picks, labels, 6, "assignment")[0], [1, 0])
+
+
+def test_a_rule_of_another_name_is_an_error():
+    with pytest.raises(ValueError, match="greedy, assignment"):
+        match(np.zeros((1, 2)), np.zeros((1, 2)), 5, "nearest")
+
+
+def test_figures_of_the_curve_by_hand():
+    curve = precision_recall(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([1, 1, 0, 1, 0], bool), 4)
+    assert curve.recall_at(0.9) == pytest.approx(0.5)
+    assert curve.recall_at(0.7) == pytest.approx(0.75)
+    assert curve.best == (pytest.approx(6 / 8), 0.6)
+    assert curve.at(0.65) == (3, 2)
+    assert curve.at(0.95) == (0, 0)
+    assert precision_recall(np.array([0.9]), np.array([False]), 3).recall_at(0.9) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curve_points_are_counts_above_a_threshold(seed):
+    dice = np.random.default_rng(seed)
+    scores, right = np.round(dice.uniform(size=60), 1), dice.uniform(size=60) < 0.5
+    curve = precision_recall(scores, right, 40)
+    for threshold, picks, hits in zip(curve.threshold, curve.picks, curve.hits, strict=True):
+        assert (picks, hits) == ((scores >= threshold).sum(), right[scores >= threshold].sum())
+        assert curve.at(threshold) == (picks, hits)
+    assert list(curve.threshold) == sorted(set(scores), reverse=True)
+
+
+PICKS = [[0, 50, 53], [0, 150, 150], [0, 50, 150], [1, 80, 84]]
+
+
+def report(pixel_size=None, **options):
+    labels = [*LABELS, [1, 200, 200]]
+    picks = table(PICKS, [0.9, 0.8, 0.4, 0.7])
+    return evaluate_micrographs(picks, table(labels), radius=5, pixel_size=pixel_size, **options)
+
+
+def test_micrographs_one_by_one_and_together():
+    result = report(pixel_size=2.0)
+    first, second = (one.evaluation for one in result.micrographs)
+    assert [one.name for one in result.micrographs] == ["a.mrc", "b.mrc"]
+    assert (first.labels, first.picks, first.candidates, first.precision, first.recall) == (2, 2, 3, 1 / 2, 1 / 2)
+    assert (second.labels, second.picks, second.precision, second.recall) == (2, 1, 1, 1 / 2)
+    assert (result.together.labels, result.together.picks) == (4, 3)
+    assert result.together.precision == 2 / 3
+    # Distances 3, 0 and 4 pixels of 2 Å.
+    assert result.together.localisation_error == pytest.approx(math.sqrt(25 / 3))
+    assert result.together.localisation_median == 3
+    assert result.together.in_angstrom(result.together.localisation_median) == 6
+    np.testing.assert_array_equal(result.together.scores, [0.9, 0.8, 0.7, 0.4])
+    np.testing.assert_array_equal(result.together.right, [True, False, True, True])
+
+
+def test_a_micrograph_whose_labels_all_lie_in_the_border_has_no_recall():
+    labels = table([[0, 50, 50], [1, 3, 3]])
+    result = evaluate_micrographs(table([[0, 50, 50]]), labels, radius=5, border=10, shape=(300, 300))
+    second = result.micrographs[1].evaluation
+    assert second.labels == 0
+    assert math.isnan(second.recall) and math.isnan(second.f1) and math.isnan(second.average_precision)
+    assert result.together.recall == 1
+    assert json.loads(report_as(result, "json"))["micrographs"][1]["recall"] is None
+
+
+def test_tables_say_the_same_in_every_form():
+    result = report(pixel_size=2.0)
+    rows = report_rows(result)
+    assert [row["micrograph"] for row in rows] == ["a.mrc", "b.mrc", "together"]
+    read = list(csv.DictReader(report_as(result, "csv").splitlines()))
+    assert [float(row["localisation_rms_angstrom"]) for row in read] == [
+        pytest.approx(row["localisation_rms_angstrom"]) for row in rows
+    ]
+    numbers = json.loads(report_as(result, "json"))
+    assert numbers["average_precision"] == rows[-1]["average_precision"]
+    assert [one["labels"] for one in numbers["micrographs"]] == [2, 2]
+    assert "micrographs" not in json.loads(report_as(result, "json", per_micrograph=False))
+    text, markdown = report_as(result, "text").splitlines(), report_as(result, "markdown").splitlines()
+    assert [line.split()[0] for line in text] == ["micrograph", "a.mrc", "b.mrc", "together"]
+    assert len({line.count("|") for line in markdown}) == 1
+    assert markdown[2].split("|")[4].strip() == "0.5"  # precision on a.mrc
+    assert "average precision" in report_as(result, "text", per_micrograph=False)
+
+
+def test_without_a_pixel_size_there_are_no_angstrom():
+    assert report_rows(report())[-1]["localisation_rms_angstrom"] is None
+    assert "angstrom" not in report_as(report(), "text", per_micrograph=False)
+
+
+def test_the_name_of_a_table_chooses_its_form():
+    assert [format_of(Path(f"a{suffix}")) for suffix in (".csv", ".MD", ".json", ".txt")] == [
+        "csv",
+        "markdown",
+        "json",
+        "text",
+    ]
+    with pytest.raises(SettingsError, match=r"a\.xlsx.*\.csv"):
+        format_of(Path("a.xlsx"))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from napari_caked._cli_options import Diameter, PixelSize
+from napari_caked._cli_options import Diameter, Overwrite, PixelSize, refuse_existing
+from napari_caked.errors import LabelsError, SettingsError
 from napari_caked.settings import PickSettings
 
-if TYPE_CHECKING:
-    from napari_caked.evaluation import Evaluation
-
 __all__ = ["score"]
+
+
+class Match(StrEnum):
+    """Rules of matching, as :mod:`napari_caked.matching` explains them."""
+
+    greedy = "greedy"
+    assignment = "assignment"
 
 
 def score(
@@ -31,13 +36,34 @@ def score(
         typer.Option(help="The micrographs, where they do not lie beside the STAR files.", show_default=False),
     ] = None,
     pixel_size: PixelSize = None,
+    match: Annotated[
+        Match,
+        typer.Option(help="One pick per label: better scores choose first, or the best assignment of all (as Topaz)."),
+    ] = Match.greedy,
+    per_micrograph: Annotated[bool, typer.Option("--per-micrograph", help="A row for every micrograph, too.")] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Table to write (.csv, .md, .json or .txt), a row per micrograph.", show_default=False),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write (.svg, .png, .pdf): curve, micrographs, reliability.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Score picks against labels: precision, recall, F1, average precision."""
-    from napari_caked.errors import LabelsError
-    from napari_caked.evaluation import evaluate, micrographs_beside
+    """Score picks against labels: precision, recall, F1, average precision; as text, table and picture."""
+    if plot is not None and plot.suffix.lower() not in _PICTURES:
+        raise SettingsError(f"{plot}: a picture can be written as {', '.join(_PICTURES)}")
+    from napari_caked.evaluation import evaluate_micrographs, micrographs_beside
+    from napari_caked.evaluation_tables import format_of, report_as
     from napari_empiarreader import open_micrographs, read_particles
+    from napari_empiarreader.files import replaced_when_complete
 
+    form = format_of(table) if table is not None else None
+    for path in (table, plot):
+        if path is not None:
+            refuse_existing(path, overwrite)
     found, labels = read_particles(picks), read_particles(truth)
     shape = None
     if border or (radius is None and pixel_size is None):
@@ -47,34 +73,26 @@ def score(
         if pixel_size is None:
             raise LabelsError("the match radius needs the pixel size; give --pixel-size in Å or --radius in pixels")
         radius = diameter / 2 / pixel_size
-    result = evaluate(found, labels, radius=radius, threshold=threshold, border=border, shape=shape)
-    typer.echo(_as_json(result, radius) if as_json else _as_text(result, radius))
+    report = evaluate_micrographs(
+        found,
+        labels,
+        radius=radius,
+        threshold=threshold,
+        border=border,
+        shape=shape,
+        rule=match.value,
+        pixel_size=pixel_size,
+    )
+    typer.echo(report_as(report, "json" if as_json else "text", per_micrograph=per_micrograph))
+    if table is not None and form is not None:
+        with replaced_when_complete(table, overwrite=overwrite) as temporary:
+            temporary.write_text(report_as(report, form) + "\n", encoding="utf-8")
+        typer.echo(f"table: {table}", err=True)
+    if plot is not None:
+        from napari_caked.figures import draw_evaluation
+
+        draw_evaluation(plot, report)
+        typer.echo(f"picture: {plot}", err=True)
 
 
-def _summary(result: Evaluation, radius: float) -> dict[str, Any]:
-    return {
-        "labels": result.labels,
-        "candidates": result.candidates,
-        "picks": result.picks,
-        "match_radius_px": radius,
-        "average_precision": result.average_precision,
-        "best_f1": result.best_f1,
-        "best_threshold": result.best_threshold,
-        "threshold": result.threshold,
-        "precision": result.precision,
-        "recall": result.recall,
-        "f1": result.f1,
-        "localisation_error_px": result.localisation_error,
-    }
-
-
-def _as_json(result: Evaluation, radius: float) -> str:
-    # JSON knows no NaN.
-    return json.dumps({name: None if value != value else value for name, value in _summary(result, radius).items()})
-
-
-def _as_text(result: Evaluation, radius: float) -> str:
-    lines = []
-    for name, value in _summary(result, radius).items():
-        lines.append(f"{name.replace('_', ' '):<24}{value:.4g}" if isinstance(value, float) else f"{name:<24}{value}")
-    return "\n".join(lines)
+_PICTURES = (".svg", ".png", ".pdf")

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
-from napari_caked.widgets._messages import Devices, Done, Failed, Job, Learned, ListDevices, Picked, Read, Trained
+from napari_caked.widgets._messages import (
+    Devices,
+    Done,
+    Failed,
+    Job,
+    Learned,
+    ListDevices,
+    Look,
+    Memory,
+    Pause,
+    Picked,
+    Previewed,
+    Read,
+    Resume,
+    ScorePlane,
+    Stop,
+    Trained,
+    Validated,
+    Warned,
+)
 from napari_caked.widgets._wire import receive, send
 from napari_empiarreader.coordinates import ParticleTable
 
@@ -50,11 +70,37 @@ def through(message):
         Devices((("cuda:0", "A GPU"),)),
         Learned(3, 9, (0.5, float("inf")), "CPU"),
         Trained(bytes(range(256)), 12.5),
+        Look(None),
+        Look(3, True),
+        Pause(),
+        Resume(),
+        Stop(),
+        Validated(7, 0.875, True),
+        Warned("odd"),
+        Memory(2**40, None),
     ],
     ids=lambda message: type(message).__name__,
 )
 def test_a_message_arrives_as_it_was_sent(message):
     assert through(message) == message
+
+
+def test_previews_arrive_with_and_without_their_scores():
+    plane = ScorePlane(np.random.default_rng(0).random((5, 7)).astype(np.float16), (8.5, 9.0))
+    arrived = through(Previewed(4, 1, TABLE, plane))
+    assert (arrived.step, arrived.index, arrived.scores.spacing) == (4, 1, (8.5, 9.0))
+    assert arrived.scores.scores.dtype == np.float16
+    np.testing.assert_array_equal(arrived.scores.scores, plane.scores)
+    np.testing.assert_array_equal(arrived.picks.coordinates, TABLE.coordinates)
+    assert through(Previewed(4, 1, TABLE, None)).scores is None
+
+
+def test_what_is_no_particle_and_the_model_to_improve_go_along():
+    negatives = ParticleTable(("a.mrc", "b.mrc"), np.ones((1, 3)), metadata={"empty_micrographs": ["b.mrc"]})
+    job = through(replace(JOB, negatives=negatives, start=b"\0model", look=Look(1, True)))
+    assert job.negatives.metadata == {"empty_micrographs": ["b.mrc"]} and len(job.negatives) == 1
+    assert (job.start, job.look) == (b"\0model", Look(1, True))
+    assert through(JOB).negatives is None and through(JOB).start is None
 
 
 def test_jobs_and_picks_arrive_with_their_tables():

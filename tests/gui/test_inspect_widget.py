@@ -96,6 +96,83 @@ def test_the_threshold_filters_what_is_shown_counted_and_saved(qtbot, viewer, dr
     assert len(starfile.read(path)) == 9
 
 
+def test_the_threshold_tells_what_to_expect_and_each_micrograph_its_count(qtbot, viewer, grab):
+    layer = add_picks(viewer)
+    panel = dock(viewer).panel
+    # 0.55 ... 0.95 are kept: on the mean 3/4 of them right, 3.75 of 5 expected particles.
+    assert "<b>5</b> picks kept, about <b>75%</b> right, about <b>75%</b> of the particles" in panel.expected.text()
+    panel.slider.setValue(0.9)
+    assert "<b>1</b> pick kept, about <b>95%</b> right, about <b>19%</b>" in panel.expected.text()
+    panel.slider.setValue(0.5)
+    # The colour of a bar is the precision above it.
+    np.testing.assert_allclose(panel.histogram.precision[[0, 26, 47]], [0.5, 0.75, 0.95])
+    assert np.isnan(panel.histogram.precision[49])
+
+    assert not panel.table.isVisible()
+    panel.by_micrograph.expand(animate=False)
+    assert panel.table.row_texts(0) == ["a.mrc", "2", "5", "2"]
+    assert panel.table.row_texts(1) == ["b.mrc", "3", "5", "2"]
+    panel.table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    assert panel.table.row_texts(0)[0] == "b.mrc"
+    panel.slider.setValue(0.3)
+    assert panel.table.row_texts(0) == ["b.mrc", "4", "5", "3"]
+    grab(viewer, "inspector")
+    model = panel.table.model()
+    qtbot.mouseClick(
+        panel.table.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=panel.table.visualRect(model.index(0, 0)).center(),
+    )
+    assert viewer.dims.current_step[0] == 1 and panel.place.text() == "2 of 2: b.mrc"
+    qtbot.mouseClick(panel.previous, Qt.MouseButton.LeftButton)
+    assert viewer.dims.current_step[0] == 0 and panel.place.text() == "1 of 2: a.mrc"
+    qtbot.mouseClick(panel.next, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(panel.next, Qt.MouseButton.LeftButton)
+    assert viewer.dims.current_step[0] == 1
+
+    # Deletions come back one by one, with their scores.
+    before = layer.features["score"].to_numpy().copy()
+    assert not panel.undo_button.isEnabled()
+    for chosen in ({8, 9}, {0}):
+        layer.selected_data = chosen
+        layer.remove_selected()
+    assert len(layer.data) == 7
+    qtbot.mouseClick(panel.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_allclose(layer.features["score"], before[:8])
+    qtbot.mouseClick(panel.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_allclose(layer.features["score"], before)
+    assert not panel.undo_button.isEnabled() and layer.shown.sum() == 7
+
+
+def test_picks_are_compared_with_labels(qtbot, viewer, monkeypatch, grab):
+    told = []
+    monkeypatch.setattr("napari_caked.widgets._saving.show_error", told.append)
+    layer = add_picks(viewer)
+    layer.size = 6
+    panel = dock(viewer).panel
+    compare = panel.comparison
+    panel.against_labels.expand(animate=False)
+    qtbot.wait(50)
+    qtbot.mouseClick(compare.compare, Qt.MouseButton.LeftButton)
+    assert "no labels to compare with" in compare.text.text()
+    # The truth: the four best picks, a pixel off, and one particle that was not found.
+    truth = np.concatenate([layer.data[6:] + (0, 1, 0), [(1, 60, 60)]])
+    viewer.add_points(truth, name="truth", scale=(1, 2, 2), metadata={"micrographs": NAMES})
+    compare.start()
+    qtbot.waitUntil(lambda: compare.result is not None, timeout=20_000)
+    result = compare.result
+    assert (result.labels, result.candidates) == (5, 10)
+    assert result.average_precision == pytest.approx(4 / 5) and result.best_f1 == pytest.approx(2 * 4 / 9)
+    assert "average precision <b>0.800</b>" in compare.text.text() and "recall <b>0.800</b>" in compare.text.text()
+    assert "precision <b>0.800</b>" in compare.text.text()  # five picks at 0.5, four of them right
+    qtbot.wait(50)
+    grab(viewer, "compared")
+    qtbot.mouseClick(compare.best, Qt.MouseButton.LeftButton)
+    assert panel.threshold == pytest.approx(0.65) and layer.shown.sum() == 4
+    assert "precision <b>1.000</b>" in compare.text.text()
+    assert told == ["there are no labels to compare with; open or click some"]
+
+
 def test_what_cannot_be_saved_is_said(qtbot, viewer, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("napari_caked.widgets._saving.show_error", told.append)

@@ -1,4 +1,7 @@
-"""The trainer, used as a person does: click on particles, train, look, save; and close it in the middle."""
+"""The trainer, used as a person does: click on particles, train, look, save; and close it in the middle.
+
+Where it matters what the window does and not how well the picker learns, a puppet stands for the helper process.
+"""
 
 import threading
 import time
@@ -6,15 +9,21 @@ from dataclasses import replace
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import starfile
 from qtpy.QtCore import QPoint, Qt
 from superqt.utils._qthreading import WorkerBase
 
+from napari_caked.widgets import _messages as messages
+from napari_empiarreader.coordinates import ParticleTable
+
 pytestmark = pytest.mark.gui
 
 SIDE, WIDTH, PIXEL_SIZE = 300, 24, 2.0
 NAMES = ["a.mrc", "b.mrc", "c.mrc"]
+SOON = 120_000
+"""Milliseconds in which a helper process has loaded PyTorch, also on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +78,39 @@ def trainer(viewer, told, monkeypatch):
     return trainer
 
 
+class Puppet:
+    """Stands for the helper process: says what the test wants, and remembers what it was told."""
+
+    def __init__(self):
+        self.job, self.told, self.cancelled = None, [], False
+
+    def converse(self, job, read=None, *, heard, failed, ended, after=0):
+        self.job, self.told, self.cancelled = job, [], False
+        self.say, self.fail, self.end = heard, failed, ended
+        return self
+
+    def tell(self, command):
+        self.told.append(command)
+
+    def cancel(self):
+        self.cancelled = True
+        self.end()
+
+
+@pytest.fixture
+def puppet(trainer):
+    puppet = Puppet()
+    trainer._work.converse = puppet.converse
+    return puppet
+
+
+def picks_at(rows, scores):
+    """Picks as the helper sends them."""
+    scores = np.asarray(scores, float)
+    features = pd.DataFrame({"score": scores, "logit": np.log(scores / (1 - scores)), "diameter": WIDTH * PIXEL_SIZE})
+    return ParticleTable(tuple(NAMES), np.array(rows, float), features)
+
+
 def press(qtbot, button):
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
@@ -93,7 +135,7 @@ def label_all_of_the_first(trainer, truth):
 
 
 def wait_until_over(qtbot, trainer):
-    qtbot.waitUntil(lambda: not trainer.training, timeout=60_000)
+    qtbot.waitUntil(lambda: not trainer.training, timeout=SOON)
 
 
 def no_worker_is_left(qtbot, within):
@@ -161,6 +203,280 @@ def test_clicks_make_labels_and_undo_takes_them_back(qtbot, viewer, trainer, can
     assert len(labels.data) == 2 and viewer.mouse_double_click_callbacks
 
 
+@pytest.fixture
+def hands(qtbot, viewer, canvas_widget):
+    """Click, move to and press keys on the canvas, in pixels of the micrographs."""
+
+    class Hands:
+        canvas = canvas_widget(viewer)
+
+        def move(self, yx):
+            qtbot.mouseMove(self.canvas, on_canvas(viewer, self.canvas, yx))
+            qtbot.wait(20)
+
+        def click(self, yx, button=Qt.MouseButton.LeftButton, modifier=Qt.KeyboardModifier.NoModifier):
+            self.move(yx)
+            qtbot.mouseClick(self.canvas, button, modifier, pos=on_canvas(viewer, self.canvas, yx))
+
+        def key(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+            self.canvas.setFocus()
+            qtbot.keyClick(self.canvas, key, modifier)
+
+    return Hands()
+
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+def test_what_is_no_particle_is_said_by_click_and_by_key(qtbot, viewer, trainer, puppet, hands):
+    form = trainer.form
+    form.diameter.setValue(WIDTH * PIXEL_SIZE)
+    press(qtbot, form.new_labels)
+    labels = form.labels.layer
+    qtbot.waitUntil(lambda: "not particles" in viewer.layers, timeout=5_000)
+    negatives = viewer.layers["not particles"]
+    qtbot.wait(300)
+    # It is offered neither as labels nor as picks, and its circles are as wide.
+    assert form.labels.layer is labels and negatives.current_size == WIDTH
+    assert viewer.layers.selection.active is labels
+    assert viewer.cursor.style == "circle" and viewer.cursor.size == pytest.approx(WIDTH * PIXEL_SIZE)
+
+    hands.click((100, 80))
+    hands.click((200, 150), modifier=SHIFT)
+    np.testing.assert_allclose(negatives.data, [(0, 200, 150)], atol=2)
+    assert len(labels.data) == 1 and "<b>1</b> not" in form.counts.text()
+    press(qtbot, form.not_this)
+    hands.click((60, 200))
+    hands.click((250, 60), modifier=SHIFT)
+    assert len(negatives.data) == 2 and len(labels.data) == 2
+    # A click on either kind removes it.
+    hands.click((200, 150))
+    hands.click((100, 80), Qt.MouseButton.RightButton)
+    assert len(negatives.data) == 1 and len(labels.data) == 1
+    press(qtbot, form.not_this)
+
+    # Keys: next and previous micrograph, empty, hide; each micrograph has its own "empty".
+    hands.key(Qt.Key.Key_N)
+    hands.key(Qt.Key.Key_E)
+    assert viewer.dims.current_step[0] == 1 and form.empty.isChecked()
+    assert labels.metadata["empty_micrographs"] == ["b.mrc"] and "<b>1</b> empty" in form.counts.text()
+    hands.key(Qt.Key.Key_N)
+    hands.key(Qt.Key.Key_N)
+    assert viewer.dims.current_step[0] == 2 and not form.empty.isChecked()
+    hands.key(Qt.Key.Key_B)
+    assert viewer.dims.current_step[0] == 1 and form.empty.isChecked()
+    hands.key(Qt.Key.Key_H)
+    assert not labels.visible and not negatives.visible and form.hide_marks.isChecked()
+    hands.key(Qt.Key.Key_H)
+    assert labels.visible and negatives.visible
+
+    # One history for all of it.
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    assert labels.metadata["empty_micrographs"] == [] and not form.empty.isChecked()
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    assert len(labels.data) == 2 and len(negatives.data) == 2
+    for _ in range(3):
+        hands.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert labels.metadata["empty_micrographs"] == ["b.mrc"] and len(negatives.data) == 1
+    assert not form.redo.isEnabled() and form.undo.isEnabled()
+
+    # All of it goes into training.
+    press(qtbot, form.train)
+    assert len(puppet.job.labels) == 1 and len(puppet.job.negatives) == 1
+    assert puppet.job.negatives.metadata["empty_micrographs"] == ["b.mrc"]
+    np.testing.assert_allclose(puppet.job.negatives.coordinates, [(0, 60, 200)], atol=2)
+    puppet.cancel()
+
+
+def test_picks_are_corrected_by_key(qtbot, viewer, trainer, puppet, hands, told, tmp_path):
+    form = trainer.form
+    label_all_of_the_first(trainer, np.array([(0, 20, 20), (0, 280, 280)]))
+    press(qtbot, form.train)
+    assert puppet.job.negatives is None
+    rows = [(0, 60, 60), (0, 150, 150), (0, 60, 220), (1, 150, 150), (0, 220, 60)]
+    puppet.say(messages.Trained(b"a model", 20.0))
+    puppet.say(messages.Picked(3, 3, picks_at(rows, [0.9, 0.8, 0.7, 0.9, 0.3])))
+    puppet.end()
+    picks, labels = viewer.layers["picks"], form.labels.layer
+    assert picks.shown.tolist() == [True, True, True, True, False]
+    assert viewer.layers.index(picks) < viewer.layers.index(labels)  # labels are painted over the picks
+    qtbot.wait(500)
+
+    hands.move((150, 150))
+    hands.key(Qt.Key.Key_A)
+    np.testing.assert_allclose(labels.data[-1], (0, 150, 150))
+    hands.key(Qt.Key.Key_A)  # it is a label already
+    assert len(labels.data) == 3
+    hands.move((60, 62))
+    hands.key(Qt.Key.Key_X)
+    negatives = viewer.layers["not particles"]
+    np.testing.assert_allclose(negatives.data, [(0, 60, 60)])
+    assert picks.shown.tolist() == [False, True, True, True, False] and len(picks.data) == 5
+    assert "<b>2</b> of 4" in form.inspector.counts.text()
+    # Nothing under the mouse, or something that is hidden: nothing happens, and it is said.
+    hands.key(Qt.Key.Key_X)
+    hands.move((220, 60))
+    hands.key(Qt.Key.Key_A)
+    assert len(labels.data) == 3 and len(negatives.data) == 1 and "no pick under the mouse" in form.hint.text()
+
+    # Selected ones, with napari's own keys for points; the threshold does not bring them back.
+    viewer.layers.selection.active = picks
+    picks.selected_data = {1, 2}
+    hands.key(Qt.Key.Key_Delete)
+    assert len(negatives.data) == 3 and len(labels.data) == 2  # no label stays where "not this" was said
+    form.inspector.set_threshold(0.1)
+    assert picks.shown.tolist() == [False, False, False, True, True] and len(picks.data) == 5
+    form.inspector.save(tmp_path / "picks.star")
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
+    assert len(starfile.read(tmp_path / "picks.star")) == 2
+
+    # One step back for both, another for the first; an empty micrograph has no picks.
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    assert picks.shown.tolist() == [False, True, True, True, True] and len(labels.data) == 3
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    assert picks.shown.all() and len(labels.data) == 2
+    hands.key(Qt.Key.Key_E)
+    assert picks.shown.tolist() == [False, False, False, True, False]
+    hands.key(Qt.Key.Key_E)
+    hands.move((60, 60))
+    hands.key(Qt.Key.Key_X)
+
+    # Learning from it begins with the model there is.
+    press(qtbot, form.improve)
+    assert puppet.job.start == b"a model" and len(puppet.job.negatives) == 1
+    puppet.cancel()
+
+
+def test_learning_is_seen_as_it_goes_and_leaves_no_trace_when_cancelled(qtbot, viewer, trainer, puppet):
+    form = trainer.form
+    label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
+    assert form.pause.isHidden() and form.finish.isHidden() and not form.improve.isEnabled()
+    press(qtbot, form.train)
+    puppet.say(messages.Trained(b"first", 2.0))
+    puppet.say(messages.Picked(3, 3, picks_at([(0, 50, 50), (2, 60, 60)], [0.9, 0.3])))
+    puppet.end()
+    picks, before = viewer.layers["picks"], viewer.layers["picks"].data.copy()
+    assert form.improve.isEnabled() and "Trained and picked 3" in form.status.text()
+    form.inspector.set_threshold(0.4)
+
+    press(qtbot, form.train)
+    assert puppet.job.start is None and puppet.job.look == messages.Look(0, False)
+    assert form.improve.isHidden() and not form.pause.isHidden() and not form.finish.isEnabled()
+    active, camera = viewer.layers.selection.active, camera_of(viewer).center
+    puppet.say(messages.Warned("the labels look smaller than 48 Å"))
+    puppet.say(messages.Warned("the labels look smaller than 48 Å"))
+    puppet.say(messages.Learned(10, 100, (0.5,) * 10, "CPU"))
+    puppet.say(messages.Memory(400_000_000, 2_000_000_000))
+    puppet.say(messages.Validated(10, 0.7, True))
+    puppet.say(messages.Validated(20, 0.6, False))
+    assert form.warnings.text() == "the labels look smaller than 48 Å"
+    assert "400 MB of memory, 2000 MB on the GPU" in form.memory.text()
+    assert form.validation.best == (10, 0.7) and len(form.validation.points) == 2 and not form.validation.isHidden()
+    puppet.say(messages.Previewed(10, 0, picks_at([(0, 30, 30)], [0.8]), None))
+    np.testing.assert_allclose(picks.data, [(0, 30, 30)])
+    puppet.say(messages.Previewed(20, 1, picks_at([(1, 40, 40)], [0.8]), None))
+    puppet.say(messages.Previewed(30, 0, picks_at([(0, 31, 31), (0, 90, 90)], [0.8, 0.2]), None))
+    assert {tuple(row) for row in picks.data} == {(0, 31, 31), (1, 40, 40), (0, 90, 90)}
+    assert picks.shown.sum() == 2 and form.inspector.threshold == 0.4
+
+    # What is looked at is what the helper is asked for.
+    viewer.dims.set_current_step(0, 2)
+    form.score_map.click()
+    assert puppet.told[-2:] == [messages.Look(2, False), messages.Look(2, True)]
+    plane = messages.ScorePlane(np.full((30, 20), 0.5, np.float16), (10.0, 15.0))
+    puppet.say(messages.Previewed(40, 2, picks_at([(2, 40, 40)], [0.8]), plane))
+    layer = viewer.layers["score map"]
+    assert layer.data.shape == (1, 30, 20) and viewer.layers.index(layer) == 1
+    np.testing.assert_allclose(layer.scale, (1, 10 * PIXEL_SIZE, 15 * PIXEL_SIZE))
+    np.testing.assert_allclose(layer.translate, (2, 0, 0))
+    assert form.micrographs.layer is viewer.layers["micrographs"]
+    assert viewer.layers.selection.active is active and camera_of(viewer).center == camera
+    assert viewer.dims.nsteps[0] == 3 and viewer.dims.current_step[0] == 2
+    form.score_map.click()
+    assert "score map" not in viewer.layers
+
+    press(qtbot, form.pause)
+    assert puppet.told[-1] == messages.Pause() and form.pause.text() == "Resume" and "paused" in form.status.text()
+    press(qtbot, form.pause)
+    assert puppet.told[-1] == messages.Resume() and "paused" not in form.status.text()
+
+    press(qtbot, form.train)
+    assert not trainer.training and trainer.model == b"first" and "Cancelled" in form.status.text()
+    np.testing.assert_allclose(picks.data, before)
+    assert picks.shown.tolist() == [True, False] and not form.pause.isVisible()
+
+    # A failure keeps what there was, too; "use the best so far" does not.
+    press(qtbot, form.train)
+    puppet.say(messages.Previewed(10, 0, picks_at([(0, 30, 30)], [0.8]), None))
+    puppet.fail(ValueError("nothing works"))
+    puppet.end()
+    np.testing.assert_allclose(picks.data, before)
+    assert trainer.model == b"first" and "nothing works" in form.status.text()
+    press(qtbot, form.train)
+    puppet.say(messages.Learned(10, 100, (0.5,) * 10, "CPU"))
+    puppet.say(messages.Validated(10, 0.7, True))
+    press(qtbot, form.finish)
+    assert puppet.told[-1] == messages.Stop() and not form.finish.isEnabled()
+    puppet.say(messages.Trained(b"second", 2.0))
+    puppet.say(messages.Picked(3, 3, picks_at([(1, 5, 5)], [0.9])))
+    puppet.end()
+    assert trainer.model == b"second" and len(picks.data) == 1
+    assert viewer.layers.selection.active is active
+
+
+def test_five_places_are_suggested_and_answered_by_key(qtbot, viewer, trainer, puppet, hands):
+    form = trainer.form
+    assert not form.suggest.isEnabled()
+    label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
+    labels = form.labels.layer
+    press(qtbot, form.train)
+    puppet.say(messages.Trained(b"a model", 20.0))
+    rows = [(i, y, x) for i in range(3) for y in (50, 150, 250) for x in (50, 150, 250)] + [(0, 21, 21)]
+    scores = [0.99, 0.5, 0.99] * 9 + [0.5]
+    puppet.say(messages.Picked(3, 3, picks_at(rows, scores)))
+    puppet.end()
+    qtbot.wait(300)
+    active = viewer.layers.selection.active
+    press(qtbot, form.suggest)
+    qtbot.waitUntil(lambda: "suggestions" in viewer.layers, timeout=20_000)
+    places = viewer.layers["suggestions"].data.copy()
+    # The doubtful ones, spread over the micrographs, none that is labelled; the first is in the middle of the view.
+    assert len(places) == 5 and set(places[:, 2]) == {150} and set(places[:, 0]) == {0, 1, 2}
+    assert "Suggestion 1 of 5" in form.hint.text() and form.labels.layer is labels
+    assert viewer.layers.selection.active is active
+
+    def in_the_middle(place):
+        assert viewer.dims.current_step[0] == place[0]
+        np.testing.assert_allclose(np.array(camera_of(viewer).center[-2:]) / PIXEL_SIZE, place[1:], atol=0.1)
+
+    in_the_middle(places[0])
+    hands.key(Qt.Key.Key_A)
+    in_the_middle(places[1])
+    hands.key(Qt.Key.Key_X)
+    hands.key(Qt.Key.Key_Space)
+    in_the_middle(places[3])
+    np.testing.assert_allclose(labels.data[-1], places[0])
+    np.testing.assert_allclose(viewer.layers["not particles"].data, places[1:2])
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    assert not len(viewer.layers["not particles"].data) and len(labels.data) == 2
+    hands.key(Qt.Key.Key_A)
+    hands.key(Qt.Key.Key_A)
+    assert "suggestions" not in viewer.layers and len(labels.data) == 4 and "Improve" in form.hint.text()
+
+    # The keys are free again, and the next five are others than the answered ones.
+    hands.move((5, 5))
+    hands.key(Qt.Key.Key_X)
+    assert "no pick under the mouse" in form.hint.text()
+    press(qtbot, form.suggest)
+    qtbot.waitUntil(lambda: "suggestions" in viewer.layers, timeout=20_000)
+    again = {tuple(place) for place in viewer.layers["suggestions"].data}
+    assert not again & {tuple(place) for place in labels.data}
+    hands.key(Qt.Key.Key_Escape)
+    assert "suggestions" not in viewer.layers
+
+
 def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab, tmp_path):
     from napari_caked import load_model
 
@@ -168,7 +484,7 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     active, camera = viewer.layers.selection.active, camera_of(viewer).center
     press(qtbot, trainer.form.train)
     assert trainer.training and trainer.form.train.text() == "Cancel"
-    qtbot.waitUntil(lambda: bool(trainer.form.curve.values), timeout=30_000)
+    qtbot.waitUntil(lambda: bool(trainer.form.curve.values), timeout=SOON)
     assert "Learning on CPU" in trainer.form.status.text() and trainer.form.progress.isVisible()
     wait_until_over(qtbot, trainer)
     qtbot.wait(50)
@@ -203,7 +519,7 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     model, number = trainer.model, len(picks.data)
     trainer.settings = replace(trainer.settings, steps=5000)
     press(qtbot, trainer.form.train)
-    qtbot.waitUntil(lambda: len(trainer.form.curve.values) > 0, timeout=30_000)
+    qtbot.waitUntil(lambda: len(trainer.form.curve.values) > 0, timeout=SOON)
     press(qtbot, trainer.form.train)
     assert trainer.form.train.text() == "Cancelling…" and not trainer.form.train.isEnabled()
     qtbot.waitUntil(lambda: not trainer.training, timeout=5_000)
@@ -222,17 +538,24 @@ def test_the_layer_for_picks_is_there_before_training(qtbot, viewer, trainer):
     qtbot.waitUntil(lambda: "picks" in viewer.layers and viewer.layers["picks"].visible, timeout=5_000)
     assert not len(viewer.layers["picks"].data) and viewer.layers["picks"].metadata["micrographs"] == NAMES
     assert viewer.layers.selection.active is labels and trainer.form.labels.layer is labels
-    # Another layer of labels: the same picks.
+    # Another layer of labels: the same picks, the same layer of what is no particle.
+    qtbot.waitUntil(lambda: "not particles" in viewer.layers, timeout=5_000)
     press(qtbot, trainer.form.new_labels)
-    qtbot.wait(700)
-    assert len(viewer.layers) == 4
+    qtbot.wait(1200)
+    assert sorted(layer.name for layer in viewer.layers) == [
+        "labels",
+        "labels [1]",
+        "micrographs",
+        "not particles",
+        "picks",
+    ]
 
 
 def test_no_layer_for_picks_after_the_dock_is_closed(qtbot, viewer, trainer):
     press(qtbot, trainer.form.new_labels)
     viewer.window.remove_dock_widget(trainer)
-    qtbot.wait(700)
-    assert "picks" not in viewer.layers
+    qtbot.wait(1200)
+    assert "picks" not in viewer.layers and "not particles" not in viewer.layers
 
 
 def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
@@ -241,7 +564,7 @@ def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
     def train_and_hear(words):
         before = len(told)
         press(qtbot, form.train)
-        qtbot.waitUntil(lambda: len(told) > before, timeout=30_000)
+        qtbot.waitUntil(lambda: len(told) > before, timeout=SOON)
         wait_until_over(qtbot, trainer)
         qtbot.wait(20)
         assert words in told[-1] and form.status.text() == told[-1]
@@ -276,7 +599,7 @@ def test_closing_the_dock_ends_training(qtbot, viewer, trainer, specimen):
     label_all_of_the_first(trainer, specimen[1])
     trainer.settings = replace(trainer.settings, steps=5000)
     press(qtbot, trainer.form.train)
-    qtbot.waitUntil(lambda: bool(trainer.form.curve.values), timeout=30_000)
+    qtbot.waitUntil(lambda: bool(trainer.form.curve.values), timeout=SOON)
     process = trainer._helper._process
     callbacks = len(viewer.mouse_drag_callbacks)
     viewer.window.remove_dock_widget(trainer)
@@ -294,7 +617,7 @@ def test_closing_the_window_ends_training_and_devices_are_found(qtbot, viewer, t
 
     monkeypatch.setattr(_devices, "_found", None)
     _devices.tell_devices(trainer._work, trainer.form.set_devices)
-    qtbot.waitUntil(lambda: _devices._found is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: _devices._found is not None, timeout=SOON)
     offered = [trainer.form.device.itemData(i) for i in range(trainer.form.device.count())]
     assert offered == ["auto", "cpu", *(name for name, _ in _devices._found)]
 

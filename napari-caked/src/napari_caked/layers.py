@@ -19,9 +19,23 @@ from napari_empiarreader.layers import LayerData, layer_pixel_size, particles_fr
 from napari_empiarreader.micrographs import MicrographSeries
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Points
+    from napari.layers import Image, Layer, Points
 
-__all__ = ["labels_layer", "picks_layer", "pixel_size_of", "series_from_layer", "table_from_points"]
+__all__ = [
+    "is_negatives",
+    "is_ours",
+    "labels_layer",
+    "negatives_layer",
+    "picks_layer",
+    "pixel_size_of",
+    "score_layer",
+    "series_from_layer",
+    "suggestions_layer",
+    "table_from_points",
+]
+
+_NEGATIVES = "not particles"
+_SHOWN_ONLY = "napari-caked: shown only"
 
 
 def pixel_size_of(layer: Image) -> float | None:
@@ -96,6 +110,66 @@ def labels_layer(micrographs: Image, diameter: float | None = None, pixel_size: 
     series = series_from_layer(micrographs, pixel_size)
     nothing = ParticleTable(series.names, np.empty((0, 3)))
     return _lying_on(micrographs, nothing, "labels", "yellow", diameter, series.pixel_size)
+
+
+def negatives_layer(micrographs: Image, table: ParticleTable | None = None, diameter: float | None = None) -> LayerData:
+    """Points layer of what is no particle: empty, or the places of ``table``."""
+    series = series_from_layer(micrographs)
+    table = table if table is not None else ParticleTable(series.names, np.empty((0, 3)))
+    return _lying_on(micrographs, table, _NEGATIVES, "#ff5fa2", diameter, series.pixel_size)
+
+
+def is_negatives(layer: Layer) -> bool:
+    """Whether a layer holds what is no particle; its name says so, so that any Points layer can be made one."""
+    return layer._type_string == "points" and layer.name.lower().startswith((_NEGATIVES, "negatives"))
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether a layer is there to be looked at only: suggestions, a score map."""
+    return bool(layer.metadata.get(_SHOWN_ONLY))
+
+
+def suggestions_layer(table: ParticleTable, micrographs: Image, diameter: float) -> LayerData:
+    """Points layer of places to look at: wide white rings, so that the particle stays free to see."""
+    data, attributes, kind = _lying_on(
+        micrographs, table, "suggestions", "white", 1.6 * diameter, pixel_size_of(micrographs)
+    )
+    attributes["border_width"] = 0.03
+    attributes["metadata"] |= {_SHOWN_ONLY: True}
+    return data, attributes, kind
+
+
+def score_layer(micrographs: Image, index: int, scores: np.ndarray, spacing: tuple[float, float]) -> LayerData:
+    """Image layer of the scores of one micrograph, which is seen on that micrograph only.
+
+    Parameters
+    ----------
+    micrographs
+        Layer that it lies on.
+    index
+        Of the micrograph.
+    scores
+        ``(y, x)`` probabilities; transparent where they are 0.
+    spacing
+        Pixels of the micrograph from one score to the next, on ``(y, x)``; the first lies at pixel 0.
+    """
+    scale, origin = _frame(micrographs)
+    attributes = {
+        "name": "score map",
+        "scale": (1.0, *(scale * spacing)),
+        "translate": (float(index), *origin),
+        "units": ("pixel", *(str(unit) for unit in micrographs.units[-2:])),
+        "contrast_limits": (0.0, 1.0),
+        "colormap": {
+            "name": "score",
+            "colors": [[0.1, 0.6, 0.75, 0.0], [0.2, 0.75, 0.85, 0.35], [1.0, 0.85, 0.3, 0.75]],
+            "controls": [0.0, 0.4, 1.0],
+        },
+        "blending": "translucent",
+        "interpolation2d": "linear",
+        "metadata": {"micrograph": index, _SHOWN_ONLY: True},
+    }
+    return np.asarray(scores, np.float32)[None], attributes, "image"
 
 
 def picks_layer(

@@ -1,9 +1,9 @@
 """Where the next labels would teach most: places that the picker is unsure of, and that are unlike each other.
 
 Uncertainty alone asks five times about the same kind of dirt; so places are chosen one by one, each the one whose
-uncertainty times distance from everything already labelled or chosen is greatest (the k-centre rule of Sener & Savarese,
-ICLR 2018, weighted by the entropy of the score). Distance is measured on a few numbers: the rings of the surroundings,
-the score, and whether the micrograph is another one.
+uncertainty times distance from everything already labelled or chosen is greatest (the k-centre rule of Sener &
+Savarese, ICLR 2018, weighted by the entropy of the score). Distance is measured on a few numbers: the rings of the
+surroundings, the score, and whether the micrograph is another one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from napari_caked.errors import LabelsError
-from napari_empiarreader.coordinates import ParticleTable
+from napari_empiarreader.coordinates import ParticleTable, match_names
 from napari_empiarreader.micrographs import MicrographSeries
 
 __all__ = ["radial_profiles", "suggest", "suggest_places", "uncertainty"]
@@ -219,7 +219,9 @@ def suggest_places(
 def _free(candidates: ParticleTable, known: np.ndarray, distance: float, empty: Sequence[str]) -> np.ndarray:
     """``(n,)`` bool: candidates that nobody has said anything about; ``known`` is ``(m, 3)``."""
     free = np.isfinite(candidates.features["score"].to_numpy(np.float64))
-    free &= ~np.isin(np.array(candidates.micrographs)[candidates.micrograph_index], list(empty))
+    free &= ~np.isin(
+        candidates.micrograph_index, [i for i in match_names(empty, candidates.micrographs) if i is not None]
+    )
     for i in np.unique(known[:, 0]):
         here = np.flatnonzero(candidates.micrograph_index == i)
         for place in known[known[:, 0] == i, 1:]:

@@ -5,7 +5,7 @@ gives all GPU memory back when it ends, and may run out of memory without taking
 
     python -m napari_caked.widgets._helper
 
-One request comes in on standard input, :mod:`._messages` go out on standard output.
+One request comes in on standard input, and commands after it; :mod:`._messages` go out on standard output.
 """
 
 from __future__ import annotations
@@ -14,62 +14,53 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from napari_caked.widgets._messages import (
-    Devices,
-    Done,
-    Failed,
-    Job,
-    Learned,
-    ListDevices,
-    Message,
-    Picked,
-    Prepared,
-    Read,
-    Trained,
-)
-from napari_caked.widgets._wire import receive, send
+from napari_caked.widgets import _messages as messages
+from napari_caked.widgets._inbox import Inbox
+from napari_caked.widgets._messages import Job, Message
+from napari_caked.widgets._preview import Previewer
+from napari_caked.widgets._wire import send
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import MicrographSeries
 
 _LOSSES_EVERY = 0.1
 _PICKS_EVERY = 1.0
+_MEMORY_EVERY = 1.0
 """Seconds between messages: what a window can usefully show."""
 
 
 def main() -> None:
     """Answer one request."""
-    incoming, outgoing = sys.stdin.buffer, _claim_stdout()
+    outgoing, speaking = _claim_stdout(), threading.Lock()
     # The window comes first; training takes the processor time that it leaves.
     with contextlib.suppress(AttributeError, OSError):
         os.nice(5)
 
     def say(message: object) -> None:
-        send(outgoing, message)
+        with speaking:
+            send(outgoing, message)
 
-    def read(index: int) -> np.ndarray:
-        say(Read(index))
-        return np.asarray(receive(incoming))
-
+    inbox = Inbox(sys.stdin.buffer, say)
     try:
-        request = receive(incoming)
-        messages = _devices() if isinstance(request, ListDevices) else _train_and_pick(request, read)
-        for message in messages:
+        request = inbox.request()
+        answers = _devices() if isinstance(request, messages.ListDevices) else _train_and_pick(request, inbox)
+        for message in answers:
             say(message)
-        say(Done())
+        say(messages.Done())
     except (BrokenPipeError, EOFError):  # the window is gone, and with it the reason to go on
         pass
     except UserError as error:
-        say(Failed(str(error), ""))
+        say(messages.Failed(str(error), ""))
     except Exception as error:
-        say(Failed(f"{type(error).__name__}: {error}", traceback.format_exc()))
+        say(messages.Failed(f"{type(error).__name__}: {error}", traceback.format_exc()))
 
 
 def _claim_stdout() -> BinaryIO:
@@ -86,33 +77,105 @@ def _devices() -> Iterator[Message]:
 
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     names += ["mps"] if torch.backends.mps.is_available() else []
-    yield Devices(tuple((name, device_in_words(torch.device(name))) for name in names))
+    yield messages.Devices(tuple((name, device_in_words(torch.device(name))) for name in names))
 
 
-def _train_and_pick(job: Job, read: Callable[[int], np.ndarray]) -> Iterator[Message]:
-    from napari_caked import training
-    from napari_caked.checkpoint import PickerModel, save_model
-
-    series = MicrographSeries(job.names, job.shape, job.dtype, job.pixel_size, read, job.source)
-    model: PickerModel | None = None
-    losses: list[float] = []
-    sent = 0.0
-    for event in training.training_events(series, job.labels, job.training):
-        if isinstance(event, training.Prepared):
-            yield Prepared(event.done, event.total)
-        elif isinstance(event, training.Step):
-            losses.append(event.loss)
-            if time.monotonic() - sent > _LOSSES_EVERY or event.step == event.steps:
-                yield Learned(event.step, event.steps, tuple(losses), event.device)
-                losses, sent = [], time.monotonic()
-        elif event.model is not None:
-            model = event.model
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "model.safetensors"
-                save_model(file, model)
-                yield Trained(file.read_bytes(), event.expected_particles)
+def _train_and_pick(job: Job, inbox: Inbox) -> Iterator[Message]:
+    series = MicrographSeries(job.names, job.shape, job.dtype, job.pixel_size, inbox.read, job.source)
+    if job.look.index is not None:
+        inbox.look = job.look
+    model = yield from _train(series, job, inbox)
     if model is not None:
         yield from _pick(series, model, job)
+
+
+def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Message, None, Any]:
+    """Train, saying how far it is; returns the model, or None where it was stopped before there was one."""
+    from napari_caked import training
+
+    control = training.TrainingControl()
+    inbox.when_stopped(control.cancel)
+    preview, losses, memory = Previewer(series, job, inbox), _Losses(), _Memory()
+    model: Any = None
+    for event in training.training_events(
+        series, job.labels, job.training, negatives=job.negatives, start=_model_in(job.start), control=control
+    ):
+        match event:
+            case training.Prepared():
+                yield messages.Prepared(event.done, event.total)
+            case training.Step():
+                yield from losses.add(event)
+            case training.Validated():
+                yield messages.Validated(event.step, event.average_precision, event.best)
+            case training.Warned():
+                yield messages.Warned(event.message)
+            case training.Preview():
+                preview.take(event.model, event.step)
+            case training.Finished(model=trained) if trained is not None:
+                model = trained
+                yield messages.Trained(_as_bytes(trained), event.expected_particles)
+        if model is None:
+            yield from preview.messages()
+            yield from memory.messages()
+            # Nothing runs between two events, so that not asking for the next one is a pause.
+            while inbox.paused:
+                inbox.wait(0.2)
+                yield from preview.messages()
+    return model
+
+
+class _Losses:
+    """Gathers losses into messages."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._sent = 0.0
+
+    def add(self, event: Any) -> Iterator[Message]:
+        """Take a training step."""
+        self._losses.append(event.loss)
+        if time.monotonic() - self._sent > _LOSSES_EVERY or event.step == event.steps:
+            yield messages.Learned(event.step, event.steps, tuple(self._losses), event.device)
+            self._losses, self._sent = [], time.monotonic()
+
+
+class _Memory:
+    """Says now and then how much memory is held."""
+
+    def __init__(self) -> None:
+        import psutil  # comes with napari
+
+        self._process = psutil.Process()
+        self._sent = 0.0
+
+    def messages(self) -> Iterator[Message]:
+        """The figures, if it is time."""
+        import torch
+
+        if time.monotonic() - self._sent > _MEMORY_EVERY:
+            self._sent = time.monotonic()
+            device = torch.cuda.memory_reserved() if torch.cuda.is_initialized() else None
+            yield messages.Memory(self._process.memory_info().rss, device)
+
+
+def _as_bytes(model: Any) -> bytes:
+    from napari_caked.checkpoint import save_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        save_model(file, model)
+        return file.read_bytes()
+
+
+def _model_in(content: bytes | None) -> Any:
+    from napari_caked.checkpoint import load_model
+
+    if content is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        file.write_bytes(content)
+        return load_model(file)
 
 
 def _pick(series: MicrographSeries, model: Any, job: Job) -> Iterator[Message]:
@@ -127,7 +190,7 @@ def _pick(series: MicrographSeries, model: Any, job: Job) -> Iterator[Message]:
             if time.monotonic() - sent > _PICKS_EVERY or done == len(series):
                 table = picks_table(series.names, parts, model, job.picking)
                 keep = table.features["score"].to_numpy() >= job.least_score
-                yield Picked(done, len(series), table.where(keep))
+                yield messages.Picked(done, len(series), table.where(keep))
                 parts, sent = [], time.monotonic()
     except RuntimeError as error:
         raise TrainingError(f"PyTorch failed during picking: {error}") from error

@@ -13,23 +13,67 @@ from napari_caked.settings import PickSettings, TrainingSettings
 from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = [
+    "Command",
     "Devices",
     "Done",
     "Failed",
     "Job",
     "Learned",
     "ListDevices",
+    "Look",
+    "Memory",
     "Message",
+    "Pause",
     "Picked",
     "Prepared",
+    "Previewed",
     "Read",
+    "Resume",
+    "ScorePlane",
+    "Stop",
     "Trained",
+    "Validated",
+    "Warned",
 ]
+
+
+# ---- from the window ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ListDevices:
     """Asks for :class:`Devices`."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Asks to be shown how one micrograph is picked while the picker learns; holds until the next one.
+
+    Attributes
+    ----------
+    index
+        Of the micrograph; None asks for nothing.
+    with_scores
+        Whether its score map is wanted too.
+    """
+
+    index: int | None
+    with_scores: bool = False
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Asks to learn nothing until :class:`Resume`."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Asks to learn on."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Asks to learn no more, keep the best so far, and pick with it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +90,12 @@ class Job:
         How.
     least_score
         Candidates below it are not sent back.
+    negatives
+        What is no particle, and in ``metadata["empty_micrographs"]`` the names of micrographs without any.
+    start
+        Content of a model file to improve; None begins anew.
+    look
+        What to show at first.
     """
 
     names: tuple[str, ...]
@@ -57,6 +107,15 @@ class Job:
     training: TrainingSettings
     picking: PickSettings
     least_score: float
+    negatives: ParticleTable | None = None
+    start: bytes | None = None
+    look: Look = Look(None)
+
+
+Command = Look | Pause | Resume | Stop
+
+
+# ---- from the helper ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -92,6 +151,56 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """How good the picker of ``step`` is on labels that it does not learn from; ``best``: better than all before."""
+
+    step: int
+    average_precision: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class ScorePlane:
+    """Scores of one micrograph on a grid.
+
+    Attributes
+    ----------
+    scores
+        ``(y, x)`` float16 probabilities.
+    spacing
+        Pixels of the micrograph from one element to the next, on ``(y, x)``; the first lies at pixel 0.
+    """
+
+    scores: np.ndarray
+    spacing: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """What the picker of ``step`` makes of the micrograph in view: its picks, and its scores if they were wanted."""
+
+    step: int
+    index: int
+    picks: ParticleTable
+    scores: ScorePlane | None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something is odd about the data, in words."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that the helper holds: in main memory, and on the device where that is another one."""
+
+    resident: int
+    device: int | None
+
+
+@dataclass(frozen=True)
 class Trained:
     """Training is over; ``model`` is the content of a model file."""
 
@@ -121,4 +230,4 @@ class Done:
     """Nothing more will come."""
 
 
-Message = Devices | Prepared | Learned | Trained | Picked
+Message = Devices | Prepared | Learned | Validated | Previewed | Warned | Memory | Trained | Picked

@@ -1,4 +1,4 @@
-"""Two small plots: a curve that grows, and a histogram with a threshold to drag.
+"""Small plots: curves that grow, a histogram with a threshold to drag, precision over recall.
 
 Painted with QPainter in the colours of the theme, so that they cost milliseconds and need no plotting package.
 """
@@ -10,10 +10,11 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-__all__ = ["Histogram", "LinePlot"]
+__all__ = ["Histogram", "LinePlot", "PrecisionRecallPlot", "ProgressPlot"]
 
-_KEPT = QColor("#2fb5c9")
-_LEFT_OUT = QColor("#7f8790")
+_WRONG, _DOUBTFUL, _RIGHT = QColor("#d1495b"), QColor("#e8a33d"), QColor("#2fb5c9")
+"""Colours of an estimated precision of 0, 1/2 and 1; apart for the colour-blind too."""
+
 _CURVE = QColor("#2fb5c9")
 _LINE = QColor("#ff9d2f")
 
@@ -118,22 +119,146 @@ class LinePlot(_Plot):
         painter.end()
 
 
+class ProgressPlot(_Plot):
+    """Values between 0 and 1 at some steps of a training, the best one marked.
+
+    Parameters
+    ----------
+    name
+        Of the values.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(height=90)
+        self.name = name
+        self.points: list[tuple[int, float]] = []
+        self.best: tuple[int, float] | None = None
+        self.expected = 1
+
+    def restart(self, expected: int) -> None:
+        """Forget all values; steps up to about ``expected`` will come."""
+        self.points, self.best, self.expected = [], None, max(expected, 1)
+        self.update()
+
+    def add(self, step: int, value: float, best: bool) -> None:
+        """Add the value of a step; ``best``: this is the one to keep."""
+        self.points.append((step, value))
+        if best:
+            self.best = (step, value)
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802
+        """Paint the values, a line through them, and the best one."""
+        painter, ink = self._start()
+        frame = self.frame()
+        painter.setPen(ink)
+        values = [value for _, value in self.points if np.isfinite(value)]
+        if not values:
+            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, f"the {self.name} appears here")
+            painter.end()
+            return
+        low = min(0.5, float(np.floor(min(values) * 10) / 10))
+        self._label(painter, QPointF(frame.left() - 5, frame.top() - 3), "1", Qt.AlignmentFlag.AlignRight)
+        bottom = QPointF(frame.left() - 5, frame.bottom() - QFontMetrics(self.font()).height() + 3)
+        self._label(painter, bottom, f"{low:.3g}", Qt.AlignmentFlag.AlignRight)
+        last = max(self.expected, self.points[-1][0])
+
+        def place(point: tuple[int, float]) -> QPointF:
+            height = (point[1] - low) / (1 - low) * (frame.height() - 8)
+            return QPointF(frame.left() + point[0] / last * frame.width(), frame.bottom() - 4 - height)
+
+        painter.setPen(QPen(_CURVE, 2.0))
+        places = [place(point) for point in self.points if np.isfinite(point[1])]
+        painter.drawPolyline(QPolygonF(places))
+        painter.setBrush(_CURVE)
+        for at in places:
+            painter.drawEllipse(at, 2.0, 2.0)
+        caption = f"{self.name} {self.points[-1][1]:.3f}"
+        if self.best is not None:
+            caption += f", best {self.best[1]:.3f} at step {self.best[0]}"
+            painter.setPen(QPen(_LINE, 2.0))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawEllipse(place(self.best), 5.0, 5.0)
+        painter.setPen(ink)
+        below = QPointF(frame.center().x(), frame.bottom() + 3)
+        self._label(painter, below, caption, Qt.AlignmentFlag.AlignHCenter)
+        painter.end()
+
+
+class PrecisionRecallPlot(_Plot):
+    """Precision over recall of picks against labels; the present threshold and the best F1 are marked."""
+
+    def __init__(self) -> None:
+        super().__init__(height=140)
+        self.curve = np.empty((0, 3))
+        self.threshold = 0.5
+        self.best_threshold = float("nan")
+
+    def show_curve(self, curve: np.ndarray, best_threshold: float) -> None:
+        """Show ``(n, 3)`` of score, recall, precision, from the highest score down."""
+        self.curve, self.best_threshold = np.asarray(curve, float), best_threshold
+        self.update()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Mark another threshold."""
+        self.threshold = threshold
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802
+        """Paint the curve and the marks."""
+        painter, ink = self._start()
+        frame, height = self.frame(), QFontMetrics(self.font()).height()
+        painter.setPen(ink)
+        left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+        self._label(painter, QPointF(frame.left() - 5, frame.top() - 3), "1", right)
+        self._label(painter, QPointF(frame.left() - 5, frame.bottom() - height + 3), "0", right)
+        self._label(painter, QPointF(frame.left() + 4, frame.top() + 2), "precision", left)
+        self._label(painter, QPointF(frame.right(), frame.bottom() + 3), "recall 1", right)
+
+        def place(row: np.ndarray) -> QPointF:
+            return QPointF(frame.left() + row[1] * frame.width(), frame.bottom() - row[2] * frame.height())
+
+        if len(self.curve):
+            chosen = np.unique(np.linspace(0, len(self.curve) - 1, min(len(self.curve), 400)).astype(int))
+            painter.setPen(QPen(_CURVE, 2.0))
+            painter.drawPolyline(QPolygonF([place(row) for row in self.curve[chosen]]))
+            for threshold, color in ((self.best_threshold, _RIGHT), (self.threshold, _LINE)):
+                reached = self.curve[self.curve[:, 0] >= threshold]
+                if len(reached):
+                    painter.setPen(QPen(color, 2.0))
+                    painter.drawEllipse(place(reached[-1]), 5.0, 5.0)
+        painter.end()
+
+
 class Histogram(_Plot):
-    """Scores between 0 and 1, and a threshold that can be dragged or clicked to."""
+    """Scores between 0 and 1, and a threshold that can be dragged or clicked to.
+
+    A bar has the colour of the precision to expect with the threshold there: red for none, blue for all right.
+    """
 
     threshold_moved = Signal(float)
 
     def __init__(self, bins: int = 50) -> None:
         super().__init__(height=100)
         self.counts = np.zeros(bins, int)
+        self.precision = np.full(bins, np.nan)
         self.threshold = 0.5
         self.setCursor(Qt.CursorShape.SplitHCursor)
-        self.setToolTip("Drag the line, or click, to set the threshold")
+        self.setToolTip(
+            "Drag the line, or click, to set the threshold. The colour of a bar tells what share of the picks would be "
+            "right with the threshold there: red none, amber half, blue all"
+        )
 
     def set_scores(self, scores: np.ndarray) -> None:
         """Count scores anew; those that are not finite are left out."""
         scores = np.asarray(scores, float)
-        self.counts = np.histogram(scores[np.isfinite(scores)], bins=len(self.counts), range=(0, 1))[0]
+        scores = scores[np.isfinite(scores)]
+        bins = len(self.counts)
+        self.counts = np.histogram(scores, bins=bins, range=(0, 1))[0]
+        sums = np.histogram(scores, bins=bins, range=(0, 1), weights=scores)[0]
+        above = np.cumsum(self.counts[::-1])[::-1]
+        with np.errstate(invalid="ignore"):
+            self.precision = np.cumsum(sums[::-1])[::-1] / above
         self.update()
 
     def set_threshold(self, threshold: float) -> None:
@@ -153,14 +278,18 @@ class Histogram(_Plot):
             self.threshold_moved.emit(self.threshold)
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802
-        """Paint bars in two colours, the line and the numbers."""
+        """Paint the bars, the line and the numbers."""
         painter, ink = self._start()
         frame, bins = self.frame(), len(self.counts)
         # Among candidates chance is many and particles are few; on a scale of roots both can be seen.
         heights = np.sqrt(self.counts / max(self.counts.max(), 1)) * (frame.height() - 4)
         width = frame.width() / bins
         for i, height in enumerate(heights):
-            color = _KEPT if (i + 0.5) / bins >= self.threshold else _LEFT_OUT
+            if not self.counts[i]:
+                continue
+            color = _of_precision(float(self.precision[i]))
+            if (i + 0.5) / bins < self.threshold:
+                color.setAlphaF(0.35)
             bar = QRectF(frame.left() + i * width, frame.bottom() - height, max(width - 1, 1), height)
             painter.fillRect(bar, color)
         painter.setPen(ink)
@@ -177,6 +306,13 @@ class Histogram(_Plot):
         x = frame.left() + self.threshold * frame.width()
         painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
         painter.end()
+
+
+def _of_precision(precision: float) -> QColor:
+    """Colour of a precision between 0 and 1."""
+    low, high, share = (_WRONG, _DOUBTFUL, 2 * precision) if precision < 0.5 else (_DOUBTFUL, _RIGHT, 2 * precision - 1)
+    mixed = [round(a + (b - a) * share) for a, b in zip(low.getRgb()[:3], high.getRgb()[:3], strict=True)]
+    return QColor(*mixed)
 
 
 def _smoothed(values: np.ndarray, weight: float = 0.85) -> np.ndarray:

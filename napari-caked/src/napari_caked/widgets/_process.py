@@ -1,19 +1,20 @@
-"""The window's side of the helper process: start it, serve it micrographs, hand on what it says, end it."""
+"""The window's side of the helper process: start it, serve it micrographs, pass commands on, hand on what it says."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from napari_caked.errors import TrainingError
-from napari_caked.widgets._messages import Done, Failed, Job, ListDevices, Message, Read
+from napari_caked.widgets._messages import Command, Done, Failed, Job, ListDevices, Message, Read
 from napari_caked.widgets._wire import receive, send
 from napari_empiarreader.errors import UserError
 
@@ -25,12 +26,13 @@ _LOG = logging.getLogger(__name__)
 class Helper:
     """One helper process and its way to an end.
 
-    :meth:`messages` belongs to a worker thread, :meth:`cancel` may be called from any.
+    :meth:`messages` belongs to a worker thread, :meth:`cancel` and :meth:`tell` may be called from any and never wait.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = threading.Event()
+        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @property
     def cancelled(self) -> bool:
@@ -42,6 +44,10 @@ class Helper:
         self._cancelled.set()
         if self._process is not None:
             self._process.kill()
+
+    def tell(self, command: Command) -> None:
+        """Send a command; one that comes too late is lost."""
+        self._outbox.put(command)
 
     def messages(
         self, request: Job | ListDevices, read: Callable[[int], np.ndarray] | None = None
@@ -80,9 +86,13 @@ class Helper:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             ) as process:
                 self._process = process
+                writer = threading.Thread(
+                    target=self._write, args=(process, request), name="napari_caked outbox", daemon=True
+                )
+                writer.start()
                 try:
                     if not self.cancelled:
-                        yield from self._conversation(process, request, read)
+                        yield from self._conversation(process, read)
                 except (EOFError, OSError) as error:
                     if not self.cancelled and isinstance(error, EOFError | BrokenPipeError):
                         raise TrainingError(_last_words(process, errors)) from error
@@ -90,14 +100,28 @@ class Helper:
                         raise
                 finally:
                     process.kill()
+                    self._outbox.put(None)
+                    writer.join(timeout=5)
                     _close(process)
 
-    def _conversation(
-        self, process: subprocess.Popen[bytes], request: Job | ListDevices, read: Callable[[int], np.ndarray] | None
-    ) -> Iterator[Message]:
-        assert process.stdin is not None and process.stdout is not None
+    def _write(self, process: subprocess.Popen[bytes], request: Job | ListDevices) -> None:
+        """Send a request, then what is in the outbox until it says None: nobody else waits for a pipe that is full."""
+        assert process.stdin is not None
+        message: Any = request
+        try:
+            while message is not None:
+                send(process.stdin, message)
+                message = self._outbox.get()
+        except OSError:  # the process is gone, and its last words say why
+            pass
+        except Exception:
+            _LOG.exception("a message to the training helper could not be sent")
+            process.kill()
 
-        send(process.stdin, request)
+    def _conversation(
+        self, process: subprocess.Popen[bytes], read: Callable[[int], np.ndarray] | None
+    ) -> Iterator[Message]:
+        assert process.stdout is not None
         while not self.cancelled:
             message = receive(process.stdout)
             if isinstance(message, Done):
@@ -108,7 +132,7 @@ class Helper:
                     raise TrainingError(f"unexpected {message.message}; see Help > Show logs")
                 raise TrainingError(message.message)
             if isinstance(message, Read) and read is not None:
-                send(process.stdin, np.ascontiguousarray(read(message.index)))
+                self._outbox.put(np.ascontiguousarray(read(message.index)))
             else:
                 yield message
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Points
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
@@ -22,8 +23,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_caked.layers import is_negatives, is_ours
 from napari_caked.settings import TrainingSettings
-from napari_caked.widgets._plots import LinePlot
+from napari_caked.widgets._plots import LinePlot, ProgressPlot
 from napari_caked.widgets.inspect import PickPanel
 from napari_empiarreader.widgets.layer_choice import LayerChoice
 
@@ -31,7 +33,12 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-__all__ = ["TrainForm"]
+__all__ = ["KEYS_IN_WORDS", "TrainForm"]
+
+KEYS_IN_WORDS = (
+    "Click: label · Shift-click: not this · A / X: accept / reject the pick under the mouse · "
+    "N / B: next / previous micrograph · E: empty · H: hide marks"
+)
 
 
 class TrainForm:
@@ -56,6 +63,7 @@ class TrainForm:
         column.setContentsMargins(6, 6, 6, 6)
         column.setSpacing(8)
         column.addWidget(self._data(viewer))
+        column.addWidget(self._labelling())
         column.addWidget(self._training())
         column.addWidget(self._picks())
         column.addStretch()
@@ -86,22 +94,45 @@ class TrainForm:
         self.pixel_size = _length("unknown", decimals=4)
         self.pixel_size.setSingleStep(0.1)
         self.pixel_size.setToolTip("Å per pixel, from the layer; correct it here where the header is wrong")
-        self.click_tool = QPushButton("Label by clicking")
-        self.click_tool.setCheckable(True)
-        self.click_tool.setToolTip(
-            "Left click: add a label, or remove the one clicked on. Right click: remove. Drag: move the picture."
-        )
-        self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
-        self.undo.setToolTip("Ctrl-Z on the canvas")
-        self.redo.setToolTip("Ctrl-Shift-Z on the canvas")
-        self.counts = QLabel()
         box, form = _box("Data")
         form.addRow("Micrographs", self.micrographs)
         form.addRow("Labels", _row((self.labels, 1), (self.new_labels, 0)))
         form.addRow("Diameter", _row((self.diameter, 1), (self.pixels, 0)))
         form.addRow("Pixel size", _row((self.pixel_size, 1), (QLabel("per pixel"), 0)))
-        form.addRow(_row((self.click_tool, 1), (self.undo, 0), (self.redo, 0)))
+        return box
+
+    def _labelling(self) -> QWidget:
+        self.click_tool = _toggle("Label by clicking")
+        self.click_tool.setToolTip(
+            "Left click: add a label, or remove the one clicked on. Shift and left click: not this. Right click: "
+            "remove. Drag: move the picture."
+        )
+        self.not_this = _toggle("Not this")
+        self.not_this.setToolTip("Let plain clicks mark what is no particle; Shift and click then adds a label")
+        self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
+        self.undo.setToolTip("Ctrl-Z on the canvas")
+        self.redo.setToolTip("Ctrl-Shift-Z on the canvas")
+        self.previous, self.next = QPushButton("◀"), QPushButton("▶")
+        self.previous.setToolTip("Previous micrograph (B on the canvas)")
+        self.next.setToolTip("Next micrograph (N on the canvas)")
+        for button in (self.previous, self.next):
+            button.setMaximumWidth(36)
+        self.empty = _toggle("Empty micrograph")
+        self.empty.setToolTip("Say that the micrograph in view has no particles (E on the canvas)")
+        self.hide_marks = _toggle("Hide marks")
+        self.hide_marks.setToolTip("See the micrograph alone (H on the canvas)")
+        self.suggest = QPushButton("Suggest five places to label")
+        self.suggest.setToolTip("Go to places that the picker is unsure of, and that are unlike each other")
+        self.suggest.setEnabled(False)
+        self.counts = QLabel()
+        self.hint = QLabel(KEYS_IN_WORDS)
+        self.hint.setWordWrap(True)
+        box, form = _box("Labelling")
+        form.addRow(_row((self.click_tool, 1), (self.not_this, 0), (self.undo, 0), (self.redo, 0)))
+        form.addRow(_row((self.previous, 0), (self.empty, 1), (self.hide_marks, 0), (self.next, 0)))
+        form.addRow(self.suggest)
         form.addRow(self.counts)
+        form.addRow(self.hint)
         return box
 
     def _training(self) -> QWidget:
@@ -112,19 +143,36 @@ class TrainForm:
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setValue(self._defaults.seed)
         self.seed.setToolTip("The same seed and data give the same picks")
-        self.train = QPushButton("Train")
-        self.train.setMinimumHeight(30)
+        self.train, self.improve = QPushButton("Train"), QPushButton("Improve")
+        self.train.setToolTip("Train a new picker from the labels, and pick on all micrographs")
+        self.improve.setToolTip("Train the present picker on from the labels and corrections there are now")
+        self.pause, self.finish = QPushButton("Pause"), QPushButton("Use best so far")
+        self.finish.setToolTip("Learn no more, keep the best picker so far, and pick with it")
+        for button in (self.train, self.improve):
+            button.setMinimumHeight(30)
+        self.improve.setEnabled(False)
+        self.pause.hide()
+        self.finish.hide()
         self.progress = QProgressBar()
         self.progress.setMinimumHeight(18)
         self.progress.hide()
         self.curve = LinePlot("loss")
-        self.status = QLabel("Label about ten particles, then train.")
-        self.status.setTextFormat(Qt.TextFormat.PlainText)
-        self.status.setWordWrap(True)
+        self.validation = ProgressPlot("average precision")
+        self.validation.hide()
+        self.status = _text("Label about ten particles, then train.")
+        self.warnings = _text("")
+        self.warnings.setStyleSheet("color: #ff9d2f")
+        self.warnings.hide()
+        self.memory = QLabel()
+        self.memory.hide()
+        self.score_map = QCheckBox("Show score map")
+        self.score_map.setToolTip("Lay the scores over the micrograph in view while the picker learns")
         box, form = _box("Training")
         form.addRow("Device", _row((self.device, 1), (QLabel("Seed"), 0), (self.seed, 0)))
-        for widget in (self.train, self.progress, self.status, self.curve):
+        form.addRow(_row((self.train, 1), (self.improve, 1), (self.pause, 1), (self.finish, 1)))
+        for widget in (self.progress, self.status, self.warnings, self.curve, self.validation):
             form.addRow(widget)
+        form.addRow(_row((self.score_map, 1), (self.memory, 0)))
         return box
 
     def _picks(self) -> QWidget:
@@ -135,6 +183,25 @@ class TrainForm:
         form.addRow(self.inspector)
         form.addRow(self.save_model)
         return box
+
+    def set_training(self, on: bool, *, improvable: bool) -> None:
+        """Offer what can be done while a training is under way, or while none is."""
+        self.train.setText("Cancel" if on else "Train")
+        self.train.setEnabled(True)
+        self.improve.setVisible(not on)
+        self.improve.setEnabled(improvable)
+        self.pause.setText("Pause")
+        self.pause.setVisible(on)
+        self.pause.setEnabled(on)
+        self.finish.setVisible(on)
+        self.finish.setEnabled(False)
+
+    def warn(self, text: str) -> None:
+        """Show a warning under those that are shown; no text takes all of them away."""
+        shown = self.warnings.text().splitlines() if text else []
+        lines = [*shown, text] if text and text not in shown else shown
+        self.warnings.setText("\n".join(lines))
+        self.warnings.setVisible(bool(lines))
 
     def set_devices(self, found: list[tuple[str, str]]) -> None:
         """Offer ``auto``, ``cpu`` and what was found, keeping the choice."""
@@ -152,12 +219,13 @@ class TrainForm:
 
 
 def _is_image(layer: Layer) -> bool:
-    return isinstance(layer, Image) and layer.ndim >= 2
+    return isinstance(layer, Image) and layer.ndim >= 2 and not is_ours(layer)
 
 
 def _may_be_labels(layer: Layer) -> bool:
-    """Points of one's own; picks have scores."""
-    return isinstance(layer, Points) and "logit" not in layer.features
+    """Points of one's own; picks have log-odds, and what is no particle has its name."""
+    points = isinstance(layer, Points) and "logit" not in layer.features
+    return points and not is_negatives(layer) and not is_ours(layer)
 
 
 def _length(nothing: str, decimals: int) -> QDoubleSpinBox:
@@ -168,6 +236,20 @@ def _length(nothing: str, decimals: int) -> QDoubleSpinBox:
     box.setSuffix(" Å")
     box.setSpecialValueText(nothing)
     return box
+
+
+def _toggle(text: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setCheckable(True)
+    return button
+
+
+def _text(text: str) -> QLabel:
+    """Words that may hold anything, over several lines."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    return label
 
 
 def _box(title: str) -> tuple[QGroupBox, QFormLayout]:

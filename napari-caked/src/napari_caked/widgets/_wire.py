@@ -23,7 +23,7 @@ __all__ = ["receive", "send"]
 _CLASSES = {
     cls.__name__: cls
     for cls in (
-        *(getattr(messages, name) for name in messages.__all__ if name != "Message"),
+        *(getattr(messages, name) for name in messages.__all__ if name not in ("Command", "Message")),
         *(getattr(settings, name) for name in settings.__all__),
         ParticleTable,
     )

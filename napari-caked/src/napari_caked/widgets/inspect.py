@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,15 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
+from superqt import QCollapsible, QLabeledDoubleSlider
 
 from napari_caked.errors import LabelsError
 from napari_caked.layers import table_from_points
 from napari_caked.settings import PickSettings
+from napari_caked.widgets._comparison import Comparison
+from napari_caked.widgets._estimate import estimate
+from napari_caked.widgets._history import History
+from napari_caked.widgets._micrograph_table import MicrographTable
 from napari_caked.widgets._plots import Histogram
 from napari_caked.widgets._saving import ask_for_file, describe
 from napari_caked.widgets._work import Work
@@ -36,12 +41,18 @@ def has_scores(layer: Layer) -> bool:
 
 
 class PickPanel(QWidget):
-    """Histogram, threshold, counts and saving for one Points layer at a time.
+    """Histogram, threshold, counts, comparison and saving for one Points layer at a time.
 
     Parameters
     ----------
     viewer
         Tells which micrograph is on the screen.
+
+    Attributes
+    ----------
+    rejects
+        Tells which of some points ``(n, 3)``, on micrographs with some names, are known to be no particles: they are
+        neither shown nor saved, whatever their score.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -49,40 +60,69 @@ class PickPanel(QWidget):
         self._viewer = viewer
         self._work = Work()
         self.layer: Points | None = None
+        self.rejects: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = None
         self._replacing = False
+        self._history = History(depth=50, changed=self._on_history)
         self.histogram = Histogram()
         self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, 1)
         self.slider.setDecimals(2)
         self.slider.setValue(PickSettings().threshold)
         self.slider.setToolTip("Least score (probability) of the picks that are shown and saved")
-        self.counts = QLabel()
-        self.counts.setWordWrap(True)
+        self.counts, self.expected = QLabel(), QLabel()
+        self.expected.setToolTip("Estimated from the scores, which are probabilities; see the comparison for the truth")
+        self.previous, self.place, self.next = QPushButton("◀"), QLabel(), QPushButton("▶")
+        self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.undo_button = QPushButton("Undo deletion")
+        self.undo_button.setToolTip("Bring back the picks that were deleted last")
         self.save_button = QPushButton("Save picks…")
         self.save_button.setToolTip("Write the shown picks as a RELION STAR file")
         self.status = QLabel()
-        self.status.setWordWrap(True)
         self.status.setTextFormat(Qt.TextFormat.PlainText)
         self.status.hide()
-
-        form = QFormLayout()
-        form.addRow("Threshold", self.slider)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.histogram)
-        layout.addLayout(form)
-        layout.addWidget(self.counts)
-        self.buttons = QHBoxLayout()
-        self.buttons.addWidget(self.save_button)
-        layout.addLayout(self.buttons)
-        layout.addWidget(self.status)
+        self.table = MicrographTable()
+        self.comparison = Comparison(viewer, self._work, lambda: self.layer, self.set_threshold)
+        self._lay_out()
 
         self.slider.valueChanged.connect(self.set_threshold)
         self.histogram.threshold_moved.connect(self.set_threshold)
+        self.previous.clicked.connect(lambda: self.step(-1))
+        self.next.clicked.connect(lambda: self.step(1))
+        self.table.wanted.connect(self.go_to)
+        self.undo_button.clicked.connect(self._history.undo)
         self.save_button.clicked.connect(self.ask_and_save)
         self.destroyed.connect(self._work.close)
         self.follow(True)
         self.set_layer(None)
+
+    def _lay_out(self) -> None:
+        for label in (self.counts, self.expected, self.status):
+            label.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.histogram)
+        form = QFormLayout()
+        form.addRow("Threshold", self.slider)
+        layout.addLayout(form)
+        layout.addWidget(self.expected)
+        layout.addWidget(self.counts)
+        where = QHBoxLayout()
+        for button in (self.previous, self.next):
+            button.setMaximumWidth(36)
+        where.addWidget(self.previous)
+        where.addWidget(self.place, 1)
+        where.addWidget(self.next)
+        layout.addLayout(where)
+        self.by_micrograph = _section("Counts of each micrograph", self.table)
+        self.by_micrograph.toggled.connect(self._fill_table)
+        layout.addWidget(self.by_micrograph)
+        self.against_labels = _section("Compare with labels", self.comparison)
+        layout.addWidget(self.against_labels)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.undo_button)
+        buttons.addWidget(self.save_button)
+        layout.addLayout(buttons)
+        layout.addWidget(self.status)
 
     @property
     def threshold(self) -> float:
@@ -93,18 +133,32 @@ class PickPanel(QWidget):
         """Follow the micrograph on the screen and the layer's changes, or stop doing so."""
         step = self._viewer.dims.events.current_step
         step.disconnect(self._count)
+        self.comparison.labels.follow(on)
         if on:
             step.connect(self._count)
         else:
             self._work.close()
             self.set_layer(None)
 
+    def step(self, by: int) -> None:
+        """Go to the next micrograph, or the one before."""
+        self.go_to(self._micrograph + by)
+
+    def go_to(self, index: int) -> None:
+        """Show a micrograph; numbers beyond the first and the last show those."""
+        dims = self._viewer.dims
+        if dims.ndim >= 3:
+            dims.set_current_step(dims.ndim - 3, int(np.clip(index, 0, dims.nsteps[-3] - 1)))
+
     def set_layer(self, layer: Points | None) -> None:
         """Show a layer's picks, at the threshold it was left with."""
         if self.layer is not None:
             for event in (self.layer.events.data, self.layer.events.features):
                 event.disconnect(self._on_data)
-        self.layer = layer
+        another, self.layer = layer is not self.layer, layer
+        if another:
+            self.comparison.forget()
+        self._history.watch(layer)
         self.setEnabled(layer is not None)
         if layer is not None:
             for event in (layer.events.data, layer.events.features):
@@ -117,18 +171,21 @@ class PickPanel(QWidget):
         self._show_threshold(threshold)
         if self.layer is not None:
             self.layer.metadata["threshold"] = self.threshold
-        self._filter()
+        self.comparison.set_threshold(self.threshold)
+        self.refilter()
 
     def replace_picks(self, layer: Points, picks: ParticleTable) -> None:
         """Put other picks into a layer and show it, in one go; the threshold stays."""
         layer.metadata["threshold"] = self.threshold
         self._replacing = True
         try:
-            layer.selected_data = set()
-            layer.data = picks.coordinates
-            layer.features = picks.features
+            with self._history.unnoticed():
+                layer.selected_data = set()
+                layer.data = picks.coordinates
+                layer.features = picks.features
         finally:
             self._replacing = False
+        self.comparison.forget()
         if layer is self.layer:
             self.refresh()
         else:
@@ -136,8 +193,19 @@ class PickPanel(QWidget):
 
     def refresh(self) -> None:
         """Read the layer's scores anew."""
-        self.histogram.set_scores(self._scores())
-        self._filter()
+        scores = self._scores()
+        self.histogram.set_scores(scores[~self._rejected()] if self.layer is not None else scores)
+        self.refilter()
+
+    def refilter(self) -> None:
+        """Show what the threshold and what is known of the places leave."""
+        if self.layer is not None:
+            # A pick without a score (a hand-made one) is hidden only where it is rejected.
+            scores, rejected = self._scores(), self._rejected()
+            shown = ~(scores < self.threshold) & ~rejected[: len(scores)]
+            if len(shown) == len(self.layer.data) and not np.array_equal(shown, self.layer.shown):
+                self.layer.shown = shown
+        self._count()
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write what is shown as a STAR file, in the background; then say how many picks that were."""
@@ -178,26 +246,51 @@ class PickPanel(QWidget):
         self.slider.setValue(self.histogram.threshold)
         blocker.unblock()
 
-    def _filter(self) -> None:
-        if self.layer is not None:
-            # A pick without a score (a hand-made one) is never hidden.
-            shown = ~(self._scores() < self.threshold)
-            if len(shown) == len(self.layer.data) and not np.array_equal(shown, self.layer.shown):
-                self.layer.shown = shown
-        self._count()
+    def _rejected(self) -> np.ndarray:
+        """``(n,)`` bool: picks that are known to be no particles."""
+        assert self.layer is not None
+        if self.rejects is None or self.layer.ndim != 3:
+            return np.zeros(len(self.layer.data), bool)
+        return self.rejects(np.asarray(self.layer.data), self.layer.metadata.get("micrographs") or ())
+
+    @property
+    def _micrograph(self) -> int:
+        """Number of the micrograph in view."""
+        dims = self._viewer.dims
+        return int(dims.current_step[-3]) if dims.ndim >= 3 else 0
 
     def _count(self, _event: Any = None) -> None:
+        names = list(self.layer.metadata.get("micrographs") or ()) if self.layer is not None else []
+        place = self._micrograph
+        self.place.setText(f"{place + 1} of {len(names)}: {names[place]}" if place < len(names) else "")
         if self.layer is None:
             self.counts.setText("no picks yet")
+            self.expected.setText("")
             return
         shown = np.broadcast_to(self.layer.shown, len(self.layer.data))
         here = np.ones(len(shown), bool)
         if self.layer.ndim == 3 and self._viewer.dims.ndim >= 3:
-            here = np.rint(self.layer.data[:, 0]) == self._viewer.dims.current_step[-3]
+            here = np.rint(self.layer.data[:, 0]) == place
         self.counts.setText(
             f"this micrograph: <b>{shown[here].sum():,}</b> of {here.sum():,} · "
             f"all: <b>{shown.sum():,}</b> of {len(shown):,}"
         )
+        scores = self._scores()
+        if len(scores) == len(shown):
+            self.expected.setText(_in_words(scores, shown, self._rejected()))
+            self._fill_table()
+
+    def _fill_table(self, _open: bool = False) -> None:
+        if self.layer is None or self.layer.ndim != 3 or not self.by_micrograph.isExpanded():
+            return
+        scores, names = self._scores(), self.layer.metadata.get("micrographs")
+        if names and len(scores) == len(self.layer.data):
+            micrograph = np.rint(self.layer.data[:, 0]).astype(int)
+            shown = np.broadcast_to(self.layer.shown, len(micrograph))
+            self.table.show_counts(names, micrograph, scores, shown)
+
+    def _on_history(self) -> None:
+        self.undo_button.setEnabled(self._history.can_undo)
 
     def _on_data(self, event: Any = None) -> None:
         # The features of added points come a moment after their data.
@@ -207,6 +300,24 @@ class PickPanel(QWidget):
     def _say(self, text: str) -> None:
         self.status.setText(text)
         self.status.setVisible(bool(text))
+
+
+def _section(title: str, inside: QWidget) -> QCollapsible:
+    """Something that is folded away until it is wanted."""
+    section = QCollapsible(title)
+    section.setDuration(0)
+    section.addWidget(inside)
+    section.collapse(animate=False)
+    return section
+
+
+def _in_words(scores: np.ndarray, shown: np.ndarray, rejected: np.ndarray) -> str:
+    """What the threshold is expected to give."""
+    what = estimate(scores[~rejected], shown[~rejected])
+    kept = f"<b>{what.kept:,}</b> pick{'s' * (what.kept != 1)} kept"
+    if not what.kept or not np.isfinite(what.precision) or not np.isfinite(what.recall):
+        return kept
+    return f"{kept}, about <b>{what.precision:.0%}</b> right, about <b>{what.recall:.0%}</b> of the particles"
 
 
 class PickInspector(QWidget):

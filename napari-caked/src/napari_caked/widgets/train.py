@@ -1,13 +1,11 @@
-"""The trainer: click on some particles, train, look at the picks."""
+"""The trainer: click on some particles, train, look at the picks, correct them, train again."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Layer
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QTimer
@@ -15,35 +13,36 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_caked.errors import DiameterError, LabelsError
-from napari_caked.layers import labels_layer, picks_layer, pixel_size_of, series_from_layer, table_from_points
+from napari_caked.layers import labels_layer, pixel_size_of, series_from_layer
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets._devices import tell_devices
-from napari_caked.widgets._labelling import ClickTool
+from napari_caked.widgets._label_controls import LabelControls
+from napari_caked.widgets._live import LiveLayers
 from napari_caked.widgets._process import Helper
+from napari_caked.widgets._progress import Progress, in_bytes
 from napari_caked.widgets._saving import ask_for_file, describe
 from napari_caked.widgets._train_form import TrainForm
 from napari_caked.widgets._work import Work
-from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.errors import NothingFoundError, PixelSizeError
 from napari_empiarreader.files import replaced_when_complete
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Points
+    from napari.layers import Image
 
 __all__ = ["PickerTrainer"]
 
 _LEAST_SCORE = 0.02
 """Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
-_MAKE_AFTER, _PAINT_AFTER, _TRAIN_AFTER = 500, 300, 300
-"""Milliseconds from a new labels layer to the layer for picks, from that to its first painting, and from the click on
-"Train" to the training, which takes the processor."""
+_MAKE_AFTER, _TRAIN_AFTER = 500, 300
+"""Milliseconds from a new labels layer to the layers beside it, and from the click on "Train" to the training, which
+takes the processor."""
 
 
 class PickerTrainer(QWidget):
-    """Label particles by clicking, train a picker on them, see its picks on all micrographs.
+    """Label particles by clicking, train a picker on them, see its picks on all micrographs, correct them.
 
     Parameters
     ----------
@@ -64,37 +63,29 @@ class PickerTrainer(QWidget):
         self.model: bytes | None = None
         self._work = Work()
         self._helper: Helper | None = None
-        self._tool: ClickTool | None = None
-        self._labels: Points | None = None
-        self._picks: Points | None = None
-        self._parts: list[ParticleTable] = []
-        self._picks_on: Image | None = None
         self._micrographs = 0
-        self._width, self._pixel_size = 0.0, 0.0
-        self._docked = False
-        self._phase, self._phase_began, self._began = "", 0.0, 0.0
-        self._done, self._total, self._device = 0, 0, ""
+        self._finished = self._docked = False
         self.form = TrainForm(self, napari_viewer, self.settings)
-        self._clock = QTimer(self)
-        self._clock.setInterval(500)
-        self._clock.timeout.connect(self._show_time)
+        self.progress = Progress(self, self.form.progress, self._say)
+        self.live = LiveLayers(napari_viewer, self.form.inspector, self._work)
+        self.labelling = LabelControls(napari_viewer, self.form, self.live, self._work)
         self._connect()
         self._on_micrographs(self.form.micrographs.layer)
-        self._on_labels(self.form.labels.layer)
+        self.labelling.choose(self.form.labels.layer)
 
     def _connect(self) -> None:
         form = self.form
         form.micrographs.chosen.connect(self._on_micrographs)
-        form.labels.chosen.connect(self._on_labels)
+        form.labels.chosen.connect(self.labelling.choose)
         form.new_labels.clicked.connect(self.add_labels_layer)
-        form.click_tool.toggled.connect(self._switch_tool)
-        form.undo.clicked.connect(self._undo)
-        form.redo.clicked.connect(self._redo)
         form.diameter.valueChanged.connect(self._on_size)
         form.pixel_size.valueChanged.connect(self._on_size)
         form.train.clicked.connect(self._on_train)
+        form.improve.clicked.connect(self.improve)
+        form.pause.clicked.connect(self._on_pause)
+        form.finish.clicked.connect(self.finish)
+        form.score_map.toggled.connect(self._on_score_map)
         form.save_model.clicked.connect(self._ask_and_save_model)
-        self._viewer.layers.events.removed.connect(self._on_removed)
         # A main window that closes destroys its docks without a ParentChange.
         self.destroyed.connect(self._work.close)
 
@@ -115,62 +106,20 @@ class PickerTrainer(QWidget):
         self.form.labels.choose(layer)
         self._on_size()
         self.form.click_tool.setChecked(True)
-        # What a second layer costs is not felt in the moment in which the user turns from this button to the canvas.
-        self._work.soon(_MAKE_AFTER, lambda: self._make_room_for_picks(image))
+        # What further layers cost is not felt in the moment in which the user turns from this button to the canvas.
+        self._work.soon(_MAKE_AFTER, lambda: self.live.make_room(image, layer))
+        self._work.soon(2 * _MAKE_AFTER, self.labelling.label_set.require_negatives)
 
     def _on_micrographs(self, layer: Image | None) -> None:
         self.form.pixel_size.setValue((pixel_size_of(layer) if layer is not None else None) or 0)
         self._on_size()
 
-    def _on_labels(self, layer: Points | None) -> None:
-        if self._labels is not None:
-            self._labels.events.data.disconnect(self._count)
-        self._labels = layer
-        if layer is not None:
-            layer.events.data.connect(self._count)
-        self.form.click_tool.setEnabled(layer is not None)
-        if layer is None:
-            self.form.click_tool.setChecked(False)
-        self._switch_tool(self.form.click_tool.isChecked())
-        self._count()
-
-    def _switch_tool(self, on: bool) -> None:
-        if self._tool is not None:
-            self._tool.close()
-            self._tool = None
-        if on and self._labels is not None:
-            self._tool = ClickTool(self._viewer, self._labels, lambda: self.form.micrographs.layer)
-        for button in (self.form.undo, self.form.redo):
-            button.setEnabled(self._tool is not None)
-
-    def _undo(self) -> None:
-        if self._tool is not None:
-            self._tool.undo()
-
-    def _redo(self) -> None:
-        if self._tool is not None:
-            self._tool.redo()
-
     def _on_size(self, _value: float = 0.0) -> None:
         diameter, pixel_size = self.form.diameter.value(), self.form.pixel_size.value()
         pixels = diameter / pixel_size if pixel_size else 0.0
         self.form.pixels.setText(f"= {pixels:.0f} px" if pixels else "= ? px")
-        if pixels and self._labels is not None and "score" not in self._labels.features:
-            _resize(self._labels, pixels)
-
-    def _count(self, _event: Any = None) -> None:
-        if self._labels is None:
-            self.form.counts.setText("no labels yet")
-            return
-        data = np.asarray(self._labels.data)[np.broadcast_to(self._labels.shown, len(self._labels.data))]
-        on = len(np.unique(np.rint(data[:, 0]))) if data.shape[1] == 3 else min(len(data), 1)
-        particles, micrographs = "particle" + "s" * (len(data) != 1), "micrograph" + "s" * (on != 1)
-        self.form.counts.setText(f"<b>{len(data)}</b> {particles} on <b>{on}</b> {micrographs}")
-
-    def _on_removed(self, event: Any) -> None:
-        if event.value is self._picks:
-            self._picks = self._picks_on = None
-            self.form.inspector.set_layer(None)
+        if pixels:
+            self.labelling.resize(pixels)
 
     # ---- training -----------------------------------------------------------------------------------------------
 
@@ -179,8 +128,14 @@ class PickerTrainer(QWidget):
         """Whether a training is under way."""
         return self._helper is not None
 
-    def start(self) -> None:
-        """Train on what the form says, then pick on all micrographs; everything slow happens elsewhere."""
+    def start(self, model: bytes | None = None) -> None:
+        """Train on what the form says, then pick on all micrographs; everything slow happens elsewhere.
+
+        Parameters
+        ----------
+        model
+            Content of a model file to improve; None begins anew.
+        """
         if self.training:
             return
         try:
@@ -188,42 +143,77 @@ class PickerTrainer(QWidget):
         except Exception as error:
             self._report(error)
             return
-        self._make_room_for_picks(self.form.micrographs.layer)
-        self._micrographs, self._parts = len(job.names), []
-        self._pixel_size = self.form.pixel_size.value()
-        self._width = job.training.particle_diameter / self._pixel_size
-        self._began, self._device = time.monotonic(), ""
+        job = replace(job, start=model)
+        self.live.make_room(self.form.micrographs.layer, self.labelling.label_set.labels)
+        self._micrographs, self._finished = len(job.names), False
+        pixel_size = self.form.pixel_size.value()
+        self.live.begin(job.training.particle_diameter / pixel_size, pixel_size)
         self.form.curve.restart(job.training.steps)
-        self.form.train.setText("Cancel")
-        self._enter("Starting PyTorch", 0)
-        self._clock.start()
+        self.form.validation.restart(job.training.steps)
+        self.form.validation.hide()
+        self.form.warn("")
+        self.form.set_training(True, improvable=False)
+        self.progress.begin("Starting PyTorch")
+        self._viewer.dims.events.current_step.connect(self._look)
         self._helper = self._work.converse(
             job, read, heard=self._hear, failed=self._report, ended=self._end, after=_TRAIN_AFTER
         )
+
+    def improve(self) -> None:
+        """Train the present picker on, from the labels and corrections there are now."""
+        if self.model is not None:
+            self.start(self.model)
 
     def cancel(self) -> None:
         """End the training; model and picks of an earlier one stay."""
         if self._helper is not None and not self._helper.cancelled:
             self.form.train.setText("Cancelling…")
-            self.form.train.setEnabled(False)
+            for button in (self.form.train, self.form.pause, self.form.finish):
+                button.setEnabled(False)
             self._helper.cancel()
+
+    def finish(self) -> None:
+        """Learn no more, keep the best picker so far, and pick with it."""
+        if self._helper is not None:
+            self.form.finish.setEnabled(False)
+            self.progress.pause(False)
+            self._helper.tell(messages.Stop())
+
+    def pause(self, on: bool) -> None:
+        """Learn nothing for a while, or go on."""
+        if self._helper is not None:
+            self._helper.tell(messages.Pause() if on else messages.Resume())
+            self.progress.pause(on)
+            self.form.pause.setText("Resume" if on else "Pause")
 
     def _on_train(self) -> None:
         self.cancel() if self.training else self.start()
+
+    def _on_pause(self) -> None:
+        self.pause(not self.progress.paused)
+
+    def _on_score_map(self, on: bool) -> None:
+        self.live.show_scores(on, self.form.micrographs.layer)
+        self._look()
+
+    def _look(self, _event: Any = None) -> None:
+        """Tell the helper what is looked at."""
+        if self._helper is not None:
+            self._helper.tell(messages.Look(self.labelling.micrograph, self.form.score_map.isChecked()))
 
     def _job(self) -> tuple[messages.Job, Any]:
         """What the helper must know; labels are copied here, because layers belong to the main thread."""
         image, form = self.form.micrographs.layer, self.form
         if image is None:
             raise NothingFoundError("there are no micrographs to train on; open some first")
-        if self._labels is None:
+        if self.labelling.label_set.labels is None:
             raise LabelsError("there are no labels; press 'New labels' and click on some particles")
         if form.diameter.value() <= 0:
             raise DiameterError("the particle diameter is missing; type it in Å in the field 'Diameter'")
         if form.pixel_size.value() <= 0:
             raise PixelSizeError("the pixel size is missing; type it in Å in the field 'Pixel size'")
         series = series_from_layer(image, form.pixel_size.value())
-        labels = table_from_points(self._labels, series.names, image)
+        labels, negatives = self.labelling.label_set.tables(series.names, image)
         if not len(labels):
             raise LabelsError("there are no labels; click on some particles first (ten are enough to begin with)")
         settings = replace(
@@ -232,113 +222,69 @@ class PickerTrainer(QWidget):
             seed=form.seed.value(),
             device=form.device.currentData(),
         )
-        # Only where and on what: features of the labels are of no use for training.
-        labels = ParticleTable(labels.micrographs, labels.coordinates)
         picking = replace(self.picking, device=settings.device)
+        look = messages.Look(self.labelling.micrograph, form.score_map.isChecked())
         about = series.names, series.shape, series.dtype, series.pixel_size, series.source
-        return messages.Job(*about, labels, settings, picking, _LEAST_SCORE), series.read
+        job = messages.Job(*about, labels, settings, picking, _LEAST_SCORE, negatives=negatives, look=look)
+        return job, series.read
 
     def _hear(self, message: messages.Message) -> None:
+        form, progress = self.form, self.progress
         match message:
             case messages.Prepared():
-                self._enter("Preparing micrographs", message.total, message.done)
+                progress.enter("Preparing micrographs", message.total, message.done)
             case messages.Learned():
-                self._device = message.device
-                self._enter("Learning", message.steps, message.step)
-                self.form.curve.extend(message.losses)
+                progress.device = message.device
+                progress.enter("Learning", message.steps, message.step)
+                form.curve.extend(message.losses)
+            case messages.Validated():
+                form.validation.add(message.step, message.average_precision, message.best)
+                form.validation.show()
+                form.finish.setEnabled(True)
+            case messages.Previewed():
+                self.live.preview(message.index, message.picks)
+                if message.scores is not None:
+                    self.live.scores(message.index, message.scores)
+                form.finish.setEnabled(True)
+            case messages.Warned():
+                form.warn(message.message)
+            case messages.Memory():
+                form.memory.setText(in_bytes(message))
+                form.memory.show()
             case messages.Trained():
                 self.model = message.model
-                self.form.save_model.setEnabled(True)
-                self._enter("Picking", self._micrographs)
+                form.save_model.setEnabled(True)
+                for button in (form.pause, form.finish):
+                    button.setEnabled(False)
+                progress.enter("Picking", self._micrographs)
             case messages.Picked():
-                self._parts.append(message.picks)
-                self._enter("Picking", message.total, message.done)
-                self._show_picks()
+                progress.enter("Picking", message.total, message.done)
+                self.live.add(message.picks)
+                self._finished = message.done == message.total
+                self.form.suggest.setEnabled(True)
 
     def _end(self) -> None:
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
-        finished = self._phase == "Picking" and self._done == self._total > 0
-        took = _minutes(time.monotonic() - self._began)
+        progress, took = self.progress, self.progress.elapsed
+        picking = progress.phase == "Picking"
         self._reset()
-        if cancelled:
-            kept = f"; {self._done} of {self._total} micrographs are picked" if self._parts else ""
-            self._say(f"Cancelled after {took}{kept or '; what was there before is kept'}.")
-        elif finished:
-            self._say(f"Trained and picked {self._total} micrographs in {took} on {self._device}.")
+        if self._finished:
+            self._say(f"Trained and picked {progress.total} micrographs in {took} on {progress.device}.")
+        elif cancelled and picking and progress.done:
+            self._say(f"Cancelled after {took}; {progress.done} of {progress.total} micrographs are picked.")
+        elif cancelled:
+            self._say(f"Cancelled after {took}; what was there before is kept.")
+        elif progress.phase == "Learning":
+            self._say(f"Stopped after {took}, before there was a picker; what was there before is kept.")
 
     def _reset(self) -> None:
         self._helper = None
-        self._clock.stop()
-        self.form.progress.hide()
-        self.form.train.setText("Train")
-        self.form.train.setEnabled(True)
-
-    # ---- what is seen of it -------------------------------------------------------------------------------------
-
-    def _enter(self, phase: str, total: int, done: int = 0) -> None:
-        if phase != self._phase or done == 0:
-            self._phase, self._phase_began = phase, time.monotonic()
-        self._done, self._total = done, total
-        self._show_time()
-
-    def _show_time(self) -> None:
-        bar, now = self.form.progress, time.monotonic()
-        # Qt repaints the whole window at each new value, unless it may not; then it does so when it has time.
-        bar.setUpdatesEnabled(False)
-        bar.setRange(0, self._total)
-        bar.setValue(self._done)
-        bar.setFormat(f"{self._phase}: {self._done} of {self._total}")
-        bar.setUpdatesEnabled(True)
-        bar.show()
-        words = [f"{self._phase} on {self._device}" if self._device else self._phase]
-        words.append(f"{_minutes(now - self._began)} elapsed")
-        if 0 < self._done < self._total:
-            left = (now - self._phase_began) / self._done * (self._total - self._done)
-            words.append(f"about {_minutes(left)} left")
-        self._say(" · ".join(words))
-
-    def _make_room_for_picks(self, image: Image) -> None:
-        """Have a layer for picks that lies on ``image``; neither the selection nor the view changes.
-
-        A new layer costs napari 0.2 s: half for its controls, half for its first painting, when vispy builds its
-        shaders. Made early and empty, and painted a moment later, it does not make the window stick while training.
-        """
-        layers = self._viewer.layers
-        if image not in layers or (self._picks is not None and self._picks_on is image):
-            return
-        import pandas as pd
-
-        columns = pd.DataFrame({"score": [], "logit": [], "diameter": []}, dtype=float)
-        nothing = ParticleTable(series_from_layer(image).names, np.empty((0, 3)), columns)
-        layer = Layer.create(*picks_layer(nothing, image))
-        layer.visible = False
-        selected, active = set(layers.selection), layers.selection.active
-        layers.append(layer)
-        layers.selection = selected
-        layers.selection.active = active
-        self._picks, self._picks_on = layer, image
-        self._work.soon(_PAINT_AFTER, self._first_painting)
-
-    def _first_painting(self) -> None:
-        if self._picks is not None:
-            self._picks.visible = True
-
-    def _show_picks(self) -> None:
-        """Show everything picked so far."""
-        import pandas as pd
-
-        if self._picks is None:  # removed by the user meanwhile
-            return
-        table = replace(
-            self._parts[-1],
-            coordinates=np.concatenate([part.coordinates for part in self._parts]),
-            features=pd.concat([part.features for part in self._parts], ignore_index=True),
-        )
-        self._picks.metadata.update(table.metadata, pixel_size=self._pixel_size)
-        if len(self._parts) == 1:
-            _resize(self._picks, self._width)
-        self.form.inspector.replace_picks(self._picks, table)
+        self._viewer.dims.events.current_step.disconnect(self._look)
+        self.progress.end()
+        self.live.end()
+        self.form.memory.hide()
+        self.form.set_training(False, improvable=self.model is not None)
 
     def _report(self, error: Exception) -> None:
         self._say(describe(error))
@@ -387,22 +333,10 @@ class PickerTrainer(QWidget):
 
     def _open(self) -> None:
         self.form.follow(True)
+        self.labelling.hold(True)
 
     def _close(self) -> None:
         self._work.close()
         self._reset()
-        self.form.click_tool.setChecked(False)
+        self.labelling.hold(False)
         self.form.follow(False)
-
-
-def _resize(layer: Points, pixels: float) -> None:
-    """Draw circles of this width, also for points to come."""
-    # napari gives a new size to what is selected, and trips over selected points that are gone.
-    layer.selected_data = set()
-    layer.current_size = pixels
-    if len(layer.data):
-        layer.size = pixels
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

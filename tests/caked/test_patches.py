@@ -131,6 +131,12 @@ def test_a_label_of_a_small_radius_keeps_its_own_pixel():
     assert source(radius=0.2, negatives=None).labelled == 3
 
 
+def test_labels_beyond_the_edge_mark_only_what_of_their_disc_is_inside():
+    points = np.array([[-2.0, 10.0], [-30.0, -30.0], [61.0, 20.0], [30.0, 500.0]])
+    here = source(images=[torch.randn(60, 70)], labels=[points], negatives=None, expected=1)
+    assert here.labelled == int(within(points, (60, 70), 3.0).sum()) > 0
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

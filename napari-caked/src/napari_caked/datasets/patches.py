@@ -87,7 +87,7 @@ class PatchSource:
         self._pixels = torch.cat(strips).flatten()
         places = np.concatenate(kinds).ravel()
         self._labelled, self._unlabelled, self._negative = (
-            torch.from_numpy(np.flatnonzero(places == kind)).to(self.device) for kind in (_LABELLED, _FREE, _NEGATIVE)
+            _indices(places == kind).to(self.device) for kind in (_LABELLED, _FREE, _NEGATIVE)
         )
         self.labelled, self.unlabelled, self.negative = map(len, (self._labelled, self._unlabelled, self._negative))
         self.prior = self._unlabelled_prior(expected_particles * len(strips) * disc_area(radius))
@@ -102,10 +102,11 @@ class PatchSource:
         wanted = [(self._labelled, labelled), (self._unlabelled, unlabelled)]
         if self.negative:
             wanted.append((self._negative, negative))
-        middles = torch.cat([places[self._integers(len(places), count)] for places, count in wanted])
+        middles = torch.cat([places[self._integers(len(places), count)] for places, count in wanted]).long()
         turn = self._integers(len(self._offsets) if turns else 1, len(middles))
         index = middles[:, None] + self._offsets[turn]
-        return torch.take(self._pixels, index).view(-1, 1, self.width, self.width)
+        # Three times as fast as indexing with all dimensions at once, and every device can do it.
+        return self._pixels.index_select(0, index.flatten()).view(-1, 1, self.width, self.width)
 
     def _integers(self, below: int, count: int) -> torch.Tensor:
         return torch.randint(below, (count,), generator=self.generator, device=self.device)
@@ -164,12 +165,18 @@ def _kinds(
     return np.pad(kinds, ((reach, reach), (reach, fill)), constant_values=_NONE)
 
 
+def _indices(chosen: np.ndarray) -> torch.Tensor:
+    """Where ``(n,)`` bool is true, in half the memory where the numbers allow it."""
+    places = np.flatnonzero(chosen)
+    return torch.from_numpy(places.astype(np.int32) if len(chosen) < 2**31 else places)
+
+
 def _discs(shape: tuple[int, ...], points: np.ndarray, radius: float) -> np.ndarray:
     """``shape`` bool: pixels within ``radius`` of a point, and each point's own."""
     marked = np.zeros(shape, bool)
     for y, x in points:
         top, left = max(int(y - radius), 0), max(int(x - radius), 0)
-        window = marked[top : int(y + radius) + 2, left : int(x + radius) + 2]
+        window = marked[top : max(int(y + radius) + 2, 0), left : max(int(x + radius) + 2, 0)]
         rows = np.arange(top, top + window.shape[0])[:, None]
         columns = np.arange(left, left + window.shape[1])
         window |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2

@@ -34,6 +34,7 @@ def dock(viewer):
 
     inspector = PickInspector(viewer)
     viewer.window.add_dock_widget(inspector, name="Inspect picks")
+    viewer.window.resize(1200, 1000)  # all of it is in view
     return inspector
 
 

@@ -11,7 +11,16 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 __all__ = ["MicrographTable"]
 
-_COLUMNS = ("Micrograph", "Picks", "of", "Right, about")
+_COLUMNS = ("Micrograph", "Kept", "All", "Right")
+_TIPS = (
+    "Click on a row to see the micrograph",
+    "Picks that are kept at the threshold",
+    "All candidates",
+    "How many of the kept ones are right, estimated from their scores",
+)
+
+
+_NOTHING = (None,) * len(_COLUMNS)
 
 
 class _Counts(QAbstractTableModel):
@@ -68,9 +77,9 @@ class _Counts(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802
         """Names of the columns."""
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return _COLUMNS[section]
-        return None
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        return {Qt.ItemDataRole.DisplayRole: _COLUMNS, Qt.ItemDataRole.ToolTipRole: _TIPS}.get(role, _NOTHING)[section]
 
 
 class MicrographTable(QTableView):

@@ -10,6 +10,8 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_caked.calibration import expected_precision
+
 __all__ = ["Histogram", "LinePlot", "PrecisionRecallPlot", "ProgressPlot"]
 
 _WRONG, _DOUBTFUL, _RIGHT = QColor("#d1495b"), QColor("#e8a33d"), QColor("#2fb5c9")
@@ -253,12 +255,8 @@ class Histogram(_Plot):
         """Count scores anew; those that are not finite are left out."""
         scores = np.asarray(scores, float)
         scores = scores[np.isfinite(scores)]
-        bins = len(self.counts)
-        self.counts = np.histogram(scores, bins=bins, range=(0, 1))[0]
-        sums = np.histogram(scores, bins=bins, range=(0, 1), weights=scores)[0]
-        above = np.cumsum(self.counts[::-1])[::-1]
-        with np.errstate(invalid="ignore"):
-            self.precision = np.cumsum(sums[::-1])[::-1] / above
+        self.counts, edges = np.histogram(scores, bins=len(self.counts), range=(0, 1))
+        self.precision = expected_precision(scores, edges[:-1])
         self.update()
 
     def set_threshold(self, threshold: float) -> None:

@@ -12,14 +12,14 @@ from napari.layers import Points
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible, QLabeledDoubleSlider
 
+from napari_caked.calibration import expected_precision, expected_recall
 from napari_caked.errors import LabelsError
 from napari_caked.layers import table_from_points
 from napari_caked.settings import PickSettings
 from napari_caked.widgets._comparison import Comparison
-from napari_caked.widgets._estimate import estimate
 from napari_caked.widgets._history import History
 from napari_caked.widgets._micrograph_table import MicrographTable
 from napari_caked.widgets._plots import Histogram
@@ -277,7 +277,8 @@ class PickPanel(QWidget):
         )
         scores = self._scores()
         if len(scores) == len(shown):
-            self.expected.setText(_in_words(scores, shown, self._rejected()))
+            known = scores[np.isfinite(scores) & ~self._rejected()]
+            self.expected.setText(_in_words(known, self.threshold, int(shown.sum())))
             self._fill_table()
 
     def _fill_table(self, _open: bool = False) -> None:
@@ -311,13 +312,14 @@ def _section(title: str, inside: QWidget) -> QCollapsible:
     return section
 
 
-def _in_words(scores: np.ndarray, shown: np.ndarray, rejected: np.ndarray) -> str:
-    """What the threshold is expected to give."""
-    what = estimate(scores[~rejected], shown[~rejected])
-    kept = f"<b>{what.kept:,}</b> pick{'s' * (what.kept != 1)} kept"
-    if not what.kept or not np.isfinite(what.precision) or not np.isfinite(what.recall):
-        return kept
-    return f"{kept}, about <b>{what.precision:.0%}</b> right, about <b>{what.recall:.0%}</b> of the particles"
+def _in_words(scores: np.ndarray, threshold: float, kept: int) -> str:
+    """What a threshold is expected to give."""
+    words = f"<b>{kept:,}</b> pick{'s' * (kept != 1)} kept"
+    precision = float(expected_precision(scores, [threshold])[0])
+    recall = float(expected_recall(scores, [threshold])[0])
+    if not np.isfinite(precision) or not np.isfinite(recall):
+        return words
+    return f"{words}, about <b>{precision:.0%}</b> right, about <b>{recall:.0%}</b> of the particles"
 
 
 class PickInspector(QWidget):
@@ -336,11 +338,20 @@ class PickInspector(QWidget):
         self.panel = PickPanel(napari_viewer)
         form = QFormLayout()
         form.addRow("Picks", self.picks)
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        column.addLayout(form)
+        column.addWidget(self.panel)
+        column.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
         layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(self.panel)
-        layout.addStretch()
-        self.setMinimumWidth(320)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        self.setMinimumWidth(340)
         self.picks.chosen.connect(self.panel.set_layer)
         self.panel.set_layer(self.picks.layer)
 

@@ -80,9 +80,19 @@ def main() -> None:
                     if arguments.again or not file.exists():
                         _keep(file, run(specimen, labels, draw))
                         print(file.stem, file.read_text(), flush=True)
-    print("\n".join(table(arguments.results)))
+    _tell("quality", table(arguments.results), arguments.page)
     if arguments.particle_free:
-        print("\n".join(["", *picks_without_particles(arguments.draws)]))
+        _tell("particle-free", picks_without_particles(arguments.draws), arguments.page)
+
+
+def _tell(name: str, lines: Iterable[str], page: Path | None) -> None:
+    """Print a table, and put it between the marks of its name on a page."""
+    text = "\n".join(lines)
+    print(f"\n{text}", flush=True)
+    if page:
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, rest = page.read_text(encoding="utf-8").split(begin)
+        page.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -92,8 +102,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--topaz", nargs="+", type=Path, default=[], help="folders of Topaz's programs; adds them")
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="seeds of the draws of labels")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=Path("picker_results"), help="folder of the measurements")
+    parser.add_argument("--results", type=Path, default=Path("build/picker_results"), help="folder of the measurements")
     parser.add_argument("--again", action="store_true", help="measure even what is there")
+    parser.add_argument("--page", type=Path, help="page to put the tables on: docs/reference/picker_benchmarks.md")
     parser.add_argument("--particle-free", action="store_true", help="count picks where there are no particles, too")
     return parser.parse_args()
 

@@ -155,6 +155,12 @@ def test_a_micrograph_of_chance_alone_has_no_picks(level, spread):
         assert found.share < 1 / 3
 
 
+def test_a_handful_of_candidates_proves_nothing():
+    for seed in range(20):
+        logits, _, decoys = mixture(2, 3, 4.0, seed=seed)
+        assert micrograph_shift(CALIBRATED, logits, decoys[:10]).shift == 0
+
+
 def test_no_decoys_no_verdict():
     logits = np.linspace(-3, 3, 100)
     assert not micrograph_shift(CALIBRATED, logits, np.empty(0)).particle_free

@@ -32,6 +32,8 @@ __all__ = [
 _DOUBT = 0.05
 #: A micrograph with less than this part of the usual share of particles is taken for one without any.
 _PARTICLE_FREE = 1 / 3
+#: Twice the log likelihood ratio that it takes to say so: a few candidates alone prove nothing.
+_LEAST_EVIDENCE = 12.0
 #: What the scores of a micrograph without particles add up to: not enough for a single pick at 0.5.
 _NEARLY_NOTHING = 0.25
 #: Decoys needed to say what chance looks like on a micrograph.
@@ -166,7 +168,7 @@ class MicrographShift:
     share
         Estimated share of particles among its candidates, as a multiple of that on the labelled micrographs.
     evidence
-        Twice the log likelihood ratio of this share and of no particles at all.
+        Twice the log likelihood ratio of this share and of the usual one.
     """
 
     shift: float
@@ -185,7 +187,8 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
     Ice, carbon, or noise alone have bright spots as well as dark ones, particles are only one of both. So the
     candidates are fitted with a mixture of the particles' logits, as they were on the labelled micrographs, and of
     this micrograph's own decoys; the share of particles is the only unknown. Where it is below a third of the usual,
-    the log-odds of all candidates are lowered until their scores add up to a quarter of a particle; else they stay.
+    and surely so, the log-odds of all candidates are lowered until their scores add up to a quarter of a particle; else
+    they stay.
 
     Parameters
     ----------
@@ -205,7 +208,8 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
     share, evidence = _share_here(calibration, logits, decoys)
     relative = share / calibration.share
     odds = calibration.log_odds(logits)
-    if relative >= _PARTICLE_FREE or expit(odds).sum() <= _NEARLY_NOTHING:
+    usual = relative >= _PARTICLE_FREE or evidence < _LEAST_EVIDENCE
+    if usual or expit(odds).sum() <= _NEARLY_NOTHING:
         return MicrographShift(0.0, relative, evidence)
     lowest = -float(odds.max()) - 50.0 - np.log(len(odds))
     shift = brentq(lambda by: expit(odds + by).sum() - _NEARLY_NOTHING, min(lowest, -1.0), 0.0)
@@ -213,7 +217,7 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
 
 
 def _share_here(calibration: Calibration, logits: np.ndarray, decoys: np.ndarray) -> tuple[float, float]:
-    """Most likely share of particles on one micrograph, and the evidence for it."""
+    """Most likely share of particles on one micrograph, and the evidence for it against the usual one."""
     c = calibration
     # Where chance goes further than on the labelled micrographs (ice, carbon), a high logit means less.
     stretch = max(1.0, float(decoys.std()) / max(c.decoy_deviation, 1e-9))
@@ -225,7 +229,8 @@ def _share_here(calibration: Calibration, logits: np.ndarray, decoys: np.ndarray
         logits = logits - raised
         centre, width = float(decoys.mean()) - raised, max(float(decoys.std()), 1e-9)
     width = student_scale(width)
-    shares = np.concatenate([[1e-3], np.linspace(0.005, 0.99, 150)])
+    usual = min(max(c.share or 0.5, 1e-3), 0.999)
+    shares = np.concatenate([[1e-3], np.linspace(0.005, 0.99, 150), [usual]])
     particle = log_gaussian(logits, c.particle_mean, c.particle_deviation)
     likelihood = np.empty(len(shares))
     for i, share in enumerate(shares):
@@ -238,7 +243,7 @@ def _share_here(calibration: Calibration, logits: np.ndarray, decoys: np.ndarray
         )
         likelihood[i] = np.logaddexp(np.log(share) + particle, np.log1p(-share) + chance).sum()
     best = int(np.argmax(likelihood))
-    return (0.0 if best == 0 else float(shares[best])), 2 * float(likelihood[best] - likelihood[0])
+    return (0.0 if best == 0 else float(shares[best])), 2 * float(likelihood[best] - likelihood[-1])
 
 
 def expected_precision(scores: np.ndarray, thresholds: Sequence[float] | np.ndarray = _THRESHOLDS) -> np.ndarray:

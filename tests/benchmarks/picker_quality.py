@@ -172,7 +172,7 @@ def _keep(file: Path, measured: Measured) -> None:
 
 def table(results: Path) -> Iterable[str]:
     """Lines of a Markdown table of all measurements in a folder."""
-    yield "| specimen/labels | picker | draws | AP | best F1 | F1 at default threshold | training s (CPU s) | threads |"
+    yield "| specimen/labels | picker | draws | AP | best F1 | F1 at default threshold | training, CPU s | threads |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, count in ROWS:
         prefix = f"{name}-{count or 'all'}-"
@@ -188,8 +188,8 @@ def _cells(rows: list[Measured]) -> Iterable[str]:
     defaults = [row.f1 for row in rows if row.f1 is not None]
     yield _spread(defaults) if defaults else "–"
     learned = rows[0].training_seconds > 0
-    wall, cpu = (np.mean([getattr(row, f"training_{what}") for row in rows]) for what in ("seconds", "cpu"))
-    yield f"{wall:.0f} ({cpu:.0f})" if learned else "–"
+    # Not the clock: it counts what else the machine did, and rows are measured at different times.
+    yield f"{np.mean([row.training_cpu for row in rows]):.0f}" if learned else "–"
     yield str(rows[0].threads)
 
 

@@ -1,4 +1,7 @@
-"""The whole story in one window, by menu, mouse and keyboard: entry, lazy layer, clicks, training, picks, STAR file."""
+"""The whole story in one window, by menu, mouse and keyboard.
+
+Entry, lazy layer, ten clicks, training, picks while it learns, two corrections by key, training on, STAR file.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from napari_empiarreader.micrographs.cache import shared_cache
 from napari_empiarreader.samples import SAMPLE_ENTRY, SimulationSettings, make_sample_entry
 
 pytestmark = pytest.mark.gui
+
+SOON = 120_000
+"""Milliseconds, also on a busy machine."""
 
 SETTINGS = SimulationSettings(shape=(512, 512), particles=60, phase=0.1)
 
@@ -72,20 +78,50 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
     qtbot.wait(200)
     truth = read_particles(tmp_path / "archive" / str(SAMPLE_ENTRY) / "data/particles.star")
     canvas = canvas_widget(viewer)
-    camera = getattr(viewer, "scene", viewer).camera
-    for y, x in truth.on(0)[:10]:
+
+    def place_of(y, x):
+        camera = getattr(viewer, "scene", viewer).camera
         offset = (np.array([y, x]) * SETTINGS.pixel_size - np.array(camera.center[-2:])) * camera.zoom
-        place = QPoint(round(canvas.width() / 2 + offset[1]), round(canvas.height() / 2 + offset[0]))
-        qtbot.mouseMove(canvas, place)
-        qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+        return QPoint(round(canvas.width() / 2 + offset[1]), round(canvas.height() / 2 + offset[0]))
+
+    for y, x in truth.on(0)[:10]:
+        qtbot.mouseMove(canvas, place_of(y, x))
+        qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place_of(y, x))
     labels = trainer.form.labels.layer
     np.testing.assert_allclose(labels.data[:, 1:], truth.on(0)[:10], atol=2)
 
+    # Picks of the micrograph in view are there before the training is over.
     qtbot.mouseClick(trainer.form.train, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not trainer.training, timeout=90_000)
+    qtbot.waitUntil(lambda: "picks" in viewer.layers and len(viewer.layers["picks"].data) > 0, timeout=SOON)
+    assert trainer.training and trainer.progress.phase == "Learning"
+    assert set(viewer.layers["picks"].data[:, 0]) == {0}
+    qtbot.waitUntil(lambda: not trainer.training, timeout=SOON)
     assert "Trained and picked 3 micrographs" in trainer.form.status.text()
+    assert trainer.form.validation.best is not None
 
+    # Two corrections: the surest pick that is no label yet is one, the least sure one that is shown is none.
     picks = viewer.layers["picks"]
+    here = np.flatnonzero(picks.shown & (picks.data[:, 0] == 0))
+    away = np.linalg.norm(picks.data[here, None, 1:] - labels.data[None, :, 1:], axis=-1).min(axis=1)
+    new = here[away > SETTINGS.particle_diameter / SETTINGS.pixel_size / 2]
+    scores = picks.features["score"].to_numpy()
+    canvas.setFocus()
+    for key, pick in ((Qt.Key.Key_A, new[scores[new].argmax()]), (Qt.Key.Key_X, new[scores[new].argmin()])):
+        qtbot.mouseMove(canvas, place_of(*picks.data[pick, 1:]))
+        qtbot.wait(50)
+        qtbot.keyClick(canvas, key)
+    negatives = viewer.layers["not particles"]
+    assert len(labels.data) == 11 and len(negatives.data) == 1
+    place = negatives.data[0].copy()
+
+    first = trainer.model
+    qtbot.mouseClick(trainer.form.improve, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: trainer.training, timeout=5_000)
+    qtbot.waitUntil(lambda: not trainer.training, timeout=SOON)
+    assert trainer.model is not None and trainer.model != first
+    shown = picks.data[picks.shown]
+    assert not (np.linalg.norm(shown - place, axis=1) < 5).any()
+
     trainer.form.inspector.slider.setValue(0.4)
     assert 0 < picks.shown.sum() < len(picks.data)
     monkeypatch.setattr("napari_caked.widgets.inspect.ask_for_file", lambda *_: tmp_path / "picks.star")

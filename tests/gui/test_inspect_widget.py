@@ -38,6 +38,16 @@ def dock(viewer):
     return inspector
 
 
+def press(qtbot, button):
+    """Click on a button as soon as all of it can be seen."""
+
+    def in_view():
+        return button.visibleRegion().boundingRect() == button.rect()
+
+    qtbot.waitUntil(in_view, timeout=10_000)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
 def test_the_threshold_filters_what_is_shown_counted_and_saved(qtbot, viewer, drag, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("napari_caked.widgets.inspect.show_info", told.append)
@@ -125,10 +135,10 @@ def test_the_threshold_tells_what_to_expect_and_each_micrograph_its_count(qtbot,
         pos=panel.table.visualRect(model.index(0, 0)).center(),
     )
     assert viewer.dims.current_step[0] == 1 and panel.place.text() == "2 of 2: b.mrc"
-    qtbot.mouseClick(panel.previous, Qt.MouseButton.LeftButton)
+    press(qtbot, panel.previous)
     assert viewer.dims.current_step[0] == 0 and panel.place.text() == "1 of 2: a.mrc"
-    qtbot.mouseClick(panel.next, Qt.MouseButton.LeftButton)
-    qtbot.mouseClick(panel.next, Qt.MouseButton.LeftButton)
+    press(qtbot, panel.next)
+    press(qtbot, panel.next)
     assert viewer.dims.current_step[0] == 1
 
     # Deletions come back one by one, with their scores.
@@ -138,9 +148,9 @@ def test_the_threshold_tells_what_to_expect_and_each_micrograph_its_count(qtbot,
         layer.selected_data = chosen
         layer.remove_selected()
     assert len(layer.data) == 7
-    qtbot.mouseClick(panel.undo_button, Qt.MouseButton.LeftButton)
+    press(qtbot, panel.undo_button)
     np.testing.assert_allclose(layer.features["score"], before[:8])
-    qtbot.mouseClick(panel.undo_button, Qt.MouseButton.LeftButton)
+    press(qtbot, panel.undo_button)
     np.testing.assert_allclose(layer.features["score"], before)
     assert not panel.undo_button.isEnabled() and layer.shown.sum() == 7
 
@@ -153,8 +163,7 @@ def test_picks_are_compared_with_labels(qtbot, viewer, monkeypatch, grab):
     panel = dock(viewer).panel
     compare = panel.comparison
     panel.against_labels.expand(animate=False)
-    qtbot.wait(50)
-    qtbot.mouseClick(compare.compare, Qt.MouseButton.LeftButton)
+    press(qtbot, compare.compare)
     assert "no labels to compare with" in compare.text.text()
     # The truth: the four best picks, a pixel off, and one particle that was not found.
     truth = np.concatenate([layer.data[6:] + (0, 1, 0), [(1, 60, 60)]])
@@ -166,9 +175,8 @@ def test_picks_are_compared_with_labels(qtbot, viewer, monkeypatch, grab):
     assert result.average_precision == pytest.approx(4 / 5) and result.best_f1 == pytest.approx(2 * 4 / 9)
     assert "average precision <b>0.800</b>" in compare.text.text() and "recall <b>0.800</b>" in compare.text.text()
     assert "precision <b>0.800</b>" in compare.text.text()  # five picks at 0.5, four of them right
-    qtbot.wait(50)
+    press(qtbot, compare.best)
     grab(viewer, "compared")
-    qtbot.mouseClick(compare.best, Qt.MouseButton.LeftButton)
     assert panel.threshold == pytest.approx(0.65) and layer.shown.sum() == 4
     assert "precision <b>1.000</b>" in compare.text.text()
     assert told == ["there are no labels to compare with; open or click some"]

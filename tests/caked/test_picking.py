@@ -8,9 +8,10 @@ import torch
 
 from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import PickerModel
-from napari_caked.errors import MicrographError
+from napari_caked.errors import MicrographError, SettingsError
 from napari_caked.models import MatchedFilterNetwork
-from napari_caked.picking import PickSettings, pick, picks_by_micrograph
+from napari_caked.picking import PickSettings, candidates, pick, picks_by_micrograph
+from napari_caked.preprocess import Rescaling, WorkingImage
 from napari_empiarreader.errors import PixelSizeError
 from napari_empiarreader.micrographs import MicrographSeries
 
@@ -83,3 +84,56 @@ def test_a_missing_pixel_size_and_a_blank_micrograph_are_errors(model, ring_data
     blank = MicrographSeries.from_array(np.zeros((1, 256, 256)), ["blank.mrc"], 5.0)
     with pytest.raises(MicrographError, match=r"blank\.mrc"):
         pick(blank, model)
+
+
+def test_no_pick_is_nearer_to_an_edge_than_the_border(model, ring_data):
+    series, _ = ring_data(1)
+    everything = pick(series, model, PickSettings(threshold=0, device="cpu")).on(0)
+    for border in (0.5, 2.0):
+        inner = pick(series, model, PickSettings(threshold=0, border=border, device="cpu")).on(0)
+        edge = border * 24
+        kept = ((everything >= edge) & (everything <= 255 - edge)).all(axis=1)
+        assert 0 < kept.sum() < len(everything)
+        np.testing.assert_allclose(inner, everything[kept], atol=1e-9)
+
+
+def test_nothing_is_picked_where_no_specimen_is_shown(model, ring_data):
+    series, _ = ring_data(1)
+    image = series.read(0).copy()
+    image[:, :100] = image.min() - 1  # blanked
+    blanked = replace(series, reader=lambda i: image)
+    picks = pick(blanked, model, PickSettings(threshold=0, device="cpu")).on(0)
+    assert len(picks) > 20
+    assert picks[:, 1].min() > 95
+    hidden = WorkingImage(torch.zeros(100, 100), Rescaling.plan((256, 256), 2.56), torch.zeros(100, 100, dtype=bool))
+    yx, logits = candidates(model, hidden, PickSettings(device="cpu"))
+    assert len(yx) == len(logits) == 0
+
+
+def test_the_number_of_threads_does_not_change_a_bit(model, ring_data):
+    series, _ = ring_data(1)
+    before, tables = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            tables.append(pick(series, model, PickSettings(threshold=0, device="cpu")))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(tables[0].coordinates, tables[1].coordinates)
+    np.testing.assert_array_equal(tables[0].features["logit"], tables[1].features["logit"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("threshold", 1.5),
+        ("minimum_distance", -1),
+        ("border", float("nan")),
+        ("precision", "double"),
+        ("tile_memory", 0),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=name):
+        PickSettings(**{name: value})

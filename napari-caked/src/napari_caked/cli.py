@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_caked._cli_options import Device, Diameter, Micrographs, Overwrite, PixelSize, refuse_existing
-from napari_caked._cli_pick import pick
+from napari_caked._cli_pick import join, pick
 from napari_caked._cli_score import score
 from napari_caked.errors import SettingsError
 from napari_caked.settings import TrainingSettings
@@ -72,6 +72,7 @@ def train(
 
 
 app.command()(pick)
+app.command()(join)
 app.command()(score)
 
 

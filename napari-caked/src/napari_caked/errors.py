@@ -10,6 +10,7 @@ __all__ = [
     "DiameterError",
     "LabelsError",
     "MicrographError",
+    "PickingError",
     "SettingsError",
     "TrainingError",
 ]
@@ -25,6 +26,10 @@ class DiameterError(UserError, ValueError):
 
 class MicrographError(UserError, ValueError):
     """A micrograph without usable contrast: constant, or full of values that are not finite."""
+
+
+class PickingError(UserError):
+    """Picking many micrographs cannot begin or go on; the message says what to do."""
 
 
 class CheckpointError(UserError, ValueError):

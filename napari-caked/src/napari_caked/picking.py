@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
+from napari_caked.calibration import micrograph_shift
 from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device
 from napari_caked.peaks import find_peaks
@@ -18,13 +20,29 @@ from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
 
-__all__ = ["PickSettings", "candidates", "pick", "picks_by_micrograph", "picks_table"]
+__all__ = ["PickSettings", "candidates", "pick", "pick_image", "picks_by_micrograph", "picks_table"]
 
 _DEFAULTS = PickSettings()
 
 
-def candidates(model: PickerModel, working: WorkingImage, settings: PickSettings) -> tuple[np.ndarray, np.ndarray]:
-    """All candidates of one prepared micrograph.
+def candidates(
+    model: PickerModel, working: WorkingImage, settings: PickSettings, minimum: float = -np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """All candidates of one prepared micrograph: on specimen, and no nearer to its edges than the settings allow.
+
+    What lies outside is left out only after neighbours were suppressed, so a particle at the rim does not come back as
+    a lesser maximum beside it.
+
+    Parameters
+    ----------
+    model
+        Its network on the device of ``working``.
+    working
+        From :func:`napari_caked.preprocess.prepare`.
+    settings
+        Distance, border, precision.
+    minimum
+        Only candidates with a higher logit, before calibration.
 
     Returns
     -------
@@ -33,14 +51,33 @@ def candidates(model: PickerModel, working: WorkingImage, settings: PickSettings
     logits : numpy.ndarray
         ``(n,)`` before calibration.
     """
-    logits = score_map(model.network, working.image).float().cpu().numpy()
-    stride = model.network.stride
+    device = working.image.device
+    with _one_thread(device):
+        scores = score_map(model.network, working.image, precision=settings.precision, tile_memory=settings.tile_memory)
+    stride, plan = model.network.stride, working.rescaling
     distance = settings.minimum_distance * model.preprocess.particle_width
-    yx, heights = find_peaks(logits, distance / stride)
-    yx = working.rescaling.to_original(yx * stride)
-    height, width = working.rescaling.original_shape
-    inside = ((yx >= 0) & (yx <= np.array([height - 1, width - 1]))).all(axis=1)
-    return yx[inside], heights[inside]
+    yx, heights = find_peaks(scores.cpu().numpy(), distance / stride, minimum)
+    yx = yx * stride
+    seen = np.rint(yx).astype(np.intp).clip(0, np.array(working.valid.shape) - 1)
+    shown = working.valid.cpu().numpy()[seen[:, 0], seen[:, 1]]
+    yx = plan.to_original(yx)
+    diameter = np.array([model.preprocess.particle_width]) * plan.factor
+    low, high = settings.border * diameter, np.array(plan.original_shape) - 1 - settings.border * diameter
+    inside = ((yx >= low) & (yx <= high)).all(axis=1)
+    return yx[inside & shown], heights[inside & shown]
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One thread for the CPU's part: convolutions divide their sums among threads, and rounding tells how many."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def picks_by_micrograph(
@@ -65,12 +102,53 @@ def picks_by_micrograph(
     pixel_size = series.require_pixel_size()
     device = choose_device(settings.device)
     model = replace(model, network=model.network.to(device))
+    everything = replace(settings, threshold=0.0)
     for index, name in enumerate(series.names):
-        working = prepare(
-            series.read(index), name, model.particle_diameter, pixel_size, model.preprocess, device=device
-        )
+        y, x, logits = pick_image(series.read(index), name, pixel_size, model, everything)
+        yield index, np.column_stack([y, x]), logits
+
+
+def pick_image(
+    image: np.ndarray, name: str, pixel_size: float, model: PickerModel, settings: PickSettings = _DEFAULTS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pick one micrograph, on the device where the model is.
+
+    Parameters
+    ----------
+    image
+        ``(y, x)``.
+    name
+        For messages.
+    pixel_size
+        Å per pixel.
+    model
+        Trained picker.
+    settings
+        Threshold, distance, border, precision.
+
+    Returns
+    -------
+    y, x : numpy.ndarray
+        ``(n,)`` in pixels, best first.
+    logits : numpy.ndarray
+        ``(n,)`` calibrated log-odds; lowered on a micrograph that looks like one without particles
+        (:func:`napari_caked.calibration.micrograph_shift`).
+    """
+    device = next(model.network.parameters()).device
+    with _one_thread(device):
+        working = prepare(image, name, model.particle_diameter, pixel_size, model.preprocess, device=device)
         yx, logits = candidates(model, working, settings)
-        yield index, yx, model.calibration.log_odds(logits)
+        logits = model.calibration.log_odds(logits) + _shift(model, working, settings, logits)
+    sure = _probabilities(logits) >= settings.threshold
+    return yx[sure, 0], yx[sure, 1], logits[sure]
+
+
+def _shift(model: PickerModel, working: WorkingImage, settings: PickSettings, logits: np.ndarray) -> float:
+    """What the log-odds of a micrograph's candidates are lowered by, if it looks like one without particles."""
+    if model.calibration.share is None:
+        return 0.0
+    decoy = replace(working, image=-working.image)
+    return micrograph_shift(model.calibration, logits, candidates(model, decoy, settings)[1]).shift
 
 
 def pick(
@@ -118,11 +196,17 @@ def picks_table(
     index = np.concatenate([np.full(len(yx), i) for i, yx, _ in parts]) if parts else np.empty(0)
     yx = np.concatenate([yx for _, yx, _ in parts]) if parts else np.empty((0, 2))
     logits = np.concatenate([logits for *_, logits in parts]) if parts else np.empty(0)
-    scores = torch.sigmoid(torch.from_numpy(logits.astype(np.float64))).numpy()
-    features = pd.DataFrame({"score": scores, "logit": logits, "diameter": model.particle_diameter})
+    features = pd.DataFrame({"score": _probabilities(logits), "logit": logits, "diameter": model.particle_diameter})
     return ParticleTable(
         micrographs=names,
         coordinates=np.column_stack([index, yx]),
         features=features,
         metadata={"provenance": {"model": dict(model.provenance), "settings": asdict(settings)}},
     )
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of log-odds, each the same whatever stands beside it."""
+    from scipy.special import expit
+
+    return expit(np.asarray(logits, np.float64))

@@ -161,6 +161,14 @@ def test_a_handful_of_candidates_proves_nothing():
         assert micrograph_shift(CALIBRATED, logits, decoys[:10]).shift == 0
 
 
+@pytest.mark.parametrize(
+    "name, value", [("slope", 0.0), ("slope", -1.0), ("offset", np.nan), ("share", 1.0), ("chance_deviation", -1.0)]
+)
+def test_numbers_that_cannot_calibrate_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        Calibration(**{name: value})
+
+
 def test_no_decoys_no_verdict():
     logits = np.linspace(-3, 3, 100)
     assert not micrograph_shift(CALIBRATED, logits, np.empty(0)).particle_free

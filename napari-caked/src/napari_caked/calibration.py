@@ -60,6 +60,11 @@ class Calibration:
         Location and scale of the other candidates' logits.
     decoy_mean, decoy_deviation
         Mean and standard deviation of the decoys' logits.
+
+    Raises
+    ------
+    ValueError
+        Numbers that are not finite, a slope or a deviation that is not positive, a share that is none.
     """
 
     slope: float = 1.0
@@ -71,6 +76,17 @@ class Calibration:
     chance_deviation: float = 1.0
     decoy_mean: float = 0.0
     decoy_deviation: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would turn the order of candidates around, or every score into NaN."""
+        for name, value in vars(self).items():
+            positive = name == "slope" or name.endswith("deviation")
+            if value is not None and not (np.isfinite(value) and (value > 0 or not positive)):
+                raise ValueError(
+                    f"the calibration's {name} is {value}, but must be {'positive' if positive else 'finite'}"
+                )
+        if self.share is not None and not 0 < self.share < 1:
+            raise ValueError(f"the calibration's share of particles is {self.share}, but must lie between 0 and 1")
 
     def log_odds(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated log-odds ``(n,)`` of candidates' logits ``(n,)``."""
@@ -122,7 +138,7 @@ def estimate_calibration(
         chance_mean=mixture.chance_mean,
         chance_deviation=mixture.chance_deviation,
         decoy_mean=float(decoys.mean()) if known and decoys is not None else 0.0,
-        decoy_deviation=float(decoys.std()) if known and decoys is not None else 1.0,
+        decoy_deviation=max(float(decoys.std()), 1e-9) if known and decoys is not None else 1.0,
     )
 
 

@@ -46,6 +46,18 @@ def test_overlapping_and_cut_labels_are_counted_once():
     assert result.unlabelled_prior == pytest.approx((10 * 29 - pixels) / (3600 - pixels))
 
 
+def test_pixels_that_show_no_specimen_are_neither_labelled_nor_unlabelled():
+    """Given a micrograph whose half is blank, then the same particles are twice as dense on the rest."""
+    points, valid = np.array([[20.0, 20.0], [40.0, 59.0]]), torch.ones(60, 120, dtype=torch.bool)
+    valid[:, 60:] = False
+    result = label_maps([points], (60, 120), 3.0, 10, [valid])
+    assert not bool(result.maps[0, :, 60:].any())
+    pixels = int(result.maps.sum())
+    assert disc_area(3.0) < pixels < 2 * disc_area(3.0)
+    assert result.unlabelled_prior == pytest.approx((10 * 29 - pixels) / (3600 - pixels))
+    assert result.unlabelled_prior > label_maps([points], (60, 120), 3.0, 10).unlabelled_prior
+
+
 def test_more_labels_than_expected_still_leave_room_for_others():
     centres = [np.array([[20.0, 20.0], [40.0, 40.0]])]
     assert label_maps(centres, (60, 60), 3.0, 1).unlabelled_prior > 0

@@ -36,7 +36,11 @@ def disc_area(radius: float) -> int:
 
 
 def label_maps(
-    centres: Sequence[np.ndarray], shape: tuple[int, int], radius: float, expected_particles: float
+    centres: Sequence[np.ndarray],
+    shape: tuple[int, int],
+    radius: float,
+    expected_particles: float,
+    valid: Sequence[torch.Tensor] | None = None,
 ) -> LabelMaps:
     """Mark discs around labelled centres, and work out the prior of the rest.
 
@@ -53,6 +57,8 @@ def label_maps(
         Label radius in the same pixels.
     expected_particles
         Particles per micrograph, the labelled ones included.
+    valid
+        For each micrograph ``(y, x)`` bool: pixels that show specimen; the others are neither labelled nor unlabelled.
 
     Raises
     ------
@@ -64,12 +70,17 @@ def label_maps(
     for labelled, points in zip(maps, centres, strict=True):
         for y, x in points:
             labelled |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+    area = maps.size
+    if valid is not None:
+        shown = np.stack([one.cpu().numpy() for one in valid])
+        maps &= shown
+        area = int(shown.sum())
     labelled_pixels = int(maps.sum())
     expected_pixels = expected_particles * len(centres) * disc_area(radius)
     # Where the labels outnumber the expectation, some particles are still assumed unlabelled: prior zero would forbid
     # the network to find anything new.
     rest = max(expected_pixels - labelled_pixels, 0.1 * labelled_pixels)
-    prior = rest / max(maps.size - labelled_pixels, 1)
+    prior = rest / max(area - labelled_pixels, 1)
     if prior > 0.5:
         raise LabelsError(
             f"{expected_particles:g} particles would cover more than half of the micrograph; check the diameter and "

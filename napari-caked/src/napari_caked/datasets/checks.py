@@ -1,0 +1,260 @@
+"""Looking at labels before anything is learned from them: what cannot work is an error, what looks odd a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_caked.datasets.label_size import size_in_words
+from napari_caked.errors import LabelsError
+from napari_caked.models import MatchedFilter
+from napari_caked.preprocess import WorkingImage
+
+__all__ = ["CheckedLabels", "LabelWarning", "check_labels", "recentred"]
+
+#: Labels nearer to each other than this many particle widths are on the same particle.
+_SAME = 0.3
+
+
+@dataclass(frozen=True)
+class LabelWarning:
+    """What looks odd about the labels, and what to do, in ``text``."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """Labels that can be trained from.
+
+    Attributes
+    ----------
+    centres, negatives
+        For each micrograph ``(n, 2)`` (y, x) in working pixels: without duplicates, none where nothing is shown.
+    warnings
+        What was left out or merged, and what looks odd.
+    """
+
+    centres: tuple[np.ndarray, ...]
+    negatives: tuple[np.ndarray, ...]
+    warnings: tuple[LabelWarning, ...]
+
+
+def check_labels(
+    workings: Sequence[WorkingImage],
+    centres: Sequence[np.ndarray],
+    names: Sequence[str],
+    particle_diameter: float,
+    pixel_size: float,
+    *,
+    particle_width: float = 20.0,
+    negatives: Sequence[np.ndarray] | None = None,
+) -> CheckedLabels:
+    """Check labels, merge duplicates, and leave out those on padding, blanked or dead areas.
+
+    Parameters
+    ----------
+    workings
+        Prepared micrographs.
+    centres
+        For each of them ``(n, 2)`` (y, x) of labels in working pixels.
+    names
+        Of the micrographs, for messages.
+    particle_diameter
+        Å, as the user gave it.
+    pixel_size
+        Å per micrograph pixel.
+    particle_width
+        Working pixels per particle diameter.
+    negatives
+        As ``centres``: places that are marked as no particle.
+
+    Raises
+    ------
+    LabelsError
+        No label is left, or some place is marked as a particle and as none.
+    """
+    negatives = negatives if negatives is not None else [np.empty((0, 2)) for _ in workings]
+    warnings: list[str] = []
+    kept = _on_specimen(workings, centres, names, "label", warnings)
+    if not any(len(points) for points in kept):
+        raise LabelsError(
+            "there are no labels on specimen; mark some particles first (ten are enough to begin with), away from "
+            "padding and blanked areas"
+        )
+    kept = _without_duplicates(kept, _SAME * particle_width, warnings)
+    kept_negatives = _on_specimen(workings, negatives, names, "negative", warnings)
+    _require_no_contradiction(workings, kept, kept_negatives, names, _SAME * particle_width)
+    warnings += _too_few(kept, names)
+    oddity = size_in_words([w.image for w in workings], kept, particle_width, particle_diameter, pixel_size)
+    warnings += [oddity] if oddity else []
+    return CheckedLabels(tuple(kept), tuple(kept_negatives), tuple(LabelWarning(text) for text in warnings))
+
+
+def _on_specimen(
+    workings: Sequence[WorkingImage],
+    centres: Sequence[np.ndarray],
+    names: Sequence[str],
+    kind: str,
+    warnings: list[str],
+) -> list[np.ndarray]:
+    """Places whose working pixel is valid."""
+    kept, dropped = [], []
+    for working, points, name in zip(workings, centres, names, strict=True):
+        points = np.asarray(points, np.float64).reshape(-1, 2)
+        last = np.array(working.valid.shape) - 1
+        y, x = np.clip(np.rint(points), 0, last).astype(np.intp).T
+        shown = working.valid.cpu().numpy()[y, x]
+        kept.append(points[shown])
+        if not shown.all():
+            dropped.append((int((~shown).sum()), name))
+    if dropped:
+        number = sum(count for count, _ in dropped)
+        warnings.append(
+            f"{_counted(number, kind)} {'lies' if number == 1 else 'lie'} where the micrograph shows no specimen "
+            f"(padding, blanked or dead areas; first on {dropped[0][1]}) and {'is' if number == 1 else 'are'} left out"
+        )
+    return kept
+
+
+def _without_duplicates(centres: Sequence[np.ndarray], distance: float, warnings: list[str]) -> list[np.ndarray]:
+    """Labels of which none are nearer than ``distance``: nearer ones are one, at their mean."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    merged = []
+    for points in centres:
+        if len(points) < 2:
+            merged.append(points)
+            continue
+        # Complete linkage: a chain of labels along a row of particles does not become one.
+        groups = np.asarray(fcluster(linkage(points, "complete"), distance, "distance"))
+        in_order = groups[np.sort(np.unique(groups, return_index=True)[1])]
+        merged.append(np.array([points[groups == group].mean(axis=0) for group in in_order]))
+    number = sum(map(len, centres)) - sum(map(len, merged))
+    if number:
+        warnings.append(
+            f"{_counted(number, 'label')} {'is' if number == 1 else 'are'} on a particle that has another label "
+            "already; such labels were merged"
+        )
+    return merged
+
+
+def _require_no_contradiction(
+    workings: Sequence[WorkingImage],
+    centres: Sequence[np.ndarray],
+    negatives: Sequence[np.ndarray],
+    names: Sequence[str],
+    distance: float,
+) -> None:
+    from scipy.spatial import cKDTree
+
+    found = []
+    for working, points, others, name in zip(workings, centres, negatives, names, strict=True):
+        if not len(points) or not len(others):
+            continue
+        apart, nearest = cKDTree(points).query(others)
+        for index in np.flatnonzero(apart <= distance):
+            pair = working.rescaling.to_original(np.stack([points[nearest[index]], others[index]]))
+            found.append((name, pair))
+    if found:
+        name, ((y, x), (v, u)) = found[0]
+        raise LabelsError(
+            f"{_counted(len(found), 'place')} {'is' if len(found) == 1 else 'are'} marked both as a particle and as "
+            f"none: on {name}, the label at x {x:.0f}, y {y:.0f} and the negative at x {u:.0f}, y {v:.0f}"
+            f"{' are the first' if len(found) > 1 else ''}; remove one of the two"
+        )
+
+
+def _too_few(centres: Sequence[np.ndarray], names: Sequence[str]) -> list[str]:
+    number = sum(map(len, centres))
+    labelled = [name for name, points in zip(names, centres, strict=True) if len(points)]
+    if number == 1:
+        return [
+            f"there is only one label (on {labelled[0]}): what the particles have in common cannot be told from one; "
+            "mark about ten"
+        ]
+    if len(labelled) == 1:
+        return [
+            f"all {number} labels are on one micrograph ({labelled[0]}): none can be held out to check the training "
+            "by, and other micrographs may look different; label some particles on a second one"
+        ]
+    return []
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@torch.inference_mode()
+def recentred(
+    workings: Sequence[WorkingImage],
+    centres: Sequence[np.ndarray],
+    matched: MatchedFilter,
+    particle_width: float = 20.0,
+) -> list[np.ndarray]:
+    """Labels moved to where the image around them is most like a template.
+
+    Each goes to the highest correlation within a third of a particle, refined to a fraction of a pixel by a parabola.
+    A template that is made anew of moved labels is sharper, and moves them better still: do it twice.
+
+    Parameters
+    ----------
+    workings, centres
+        Prepared micrographs, and for each ``(n, 2)`` (y, x) of labels in working pixels.
+    matched
+        Template, as made of these labels.
+    particle_width
+        Working pixels per particle diameter.
+    """
+    reach, radius = particle_width / 3, len(matched.profile) - 1
+    around = int(reach) + 2  # room for rounding, and for the parabola
+    moved = []
+    for working, points in zip(workings, centres, strict=True):
+        points = np.asarray(points, np.float64).reshape(-1, 2)
+        if not len(points):
+            moved.append(points)
+            continue
+        corners = np.clip(np.rint(points), 0, np.array(working.image.shape) - 1).astype(int)
+        side = 2 * (around + radius) + 1
+        image = F.pad(working.image.float()[None, None], (around + radius,) * 4, mode="replicate")[0, 0]
+        patches = torch.stack([image[y : y + side, x : x + side] for y, x in corners])
+        scores = matched(patches[:, None])[:, 0, radius : side - radius, radius : side - radius]
+        shown = F.pad(working.valid, (around,) * 4)
+        inner = 2 * around + 1
+        shown = torch.stack([shown[y : y + inner, x : x + inner] for y, x in corners])
+        maps = torch.where(shown, scores, -torch.inf).cpu().numpy()
+        offsets = points - corners
+        moved.append(
+            corners
+            + np.array([_highest_near(m, o + around, reach) for m, o in zip(maps, offsets, strict=True)])
+            - around
+        )
+    return moved
+
+
+def _highest_near(scores: np.ndarray, point: np.ndarray, reach: float) -> np.ndarray:
+    """The highest place within ``reach`` of a point, to a fraction of a pixel; the point if nothing is known there."""
+    rows, columns = np.indices(scores.shape)
+    inner = (rows > 0) & (rows < len(scores) - 1) & (columns > 0) & (columns < scores.shape[1] - 1)
+    near = np.where(inner & (np.hypot(rows - point[0], columns - point[1]) <= reach), scores, -np.inf)
+    y, x = (int(i) for i in np.unravel_index(int(near.argmax()), near.shape))
+    if not np.isfinite(near[y, x]):
+        return point
+    step = np.array([y + _vertex(scores[:, x], y), x + _vertex(scores[y], x)]) - point
+    return point + step * min(1.0, reach / max(float(np.hypot(*step)), 1e-9))
+
+
+def _vertex(line: np.ndarray, i: int) -> float:
+    """Where the parabola through three values has its vertex, from the middle one on."""
+    before, here, after = (float(v) for v in line[i - 1 : i + 2])
+    if not np.isfinite(before + after):
+        return 0.0
+    curvature = before - 2 * here + after
+    return float(np.clip((before - after) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0

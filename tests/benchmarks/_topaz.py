@@ -119,11 +119,11 @@ class Topaz:
     def extract(
         self, specimen: Specimen, images: list[Path], factor: int, model: Path, target: Path
     ) -> tuple[ParticleTable, Cost]:
-        """Pick; none closer than three quarters of a diameter, as our own picks."""
+        """Pick; none closer than three quarters of a diameter, as our own picks. Those on ``dev`` are returned."""
         pixel_size = specimen.dev.require_pixel_size()
         radius = round(0.75 * specimen.particle_diameter / pixel_size / factor)
         cost = self._run("extract", "-m", model, "-r", radius, "-d", -1, "-j", self.threads, "-o", target, *images)
-        table = read_particles(target, format="topaz", scale=float(factor)).renamed_to(specimen.dev.names)
+        table = read_particles(target, format="topaz", scale=float(factor)).only_on(specimen.dev.names)
         scores = 1 / (1 + np.exp(-table.features["score"].to_numpy(float)))
         return replace(table, features=table.features.assign(score=scores)), cost
 

@@ -57,13 +57,15 @@ def main() -> None:
         for threads in arguments.threads:
             topaz = Topaz(arguments.topaz.absolute(), threads, arguments.updates)
             if "data" in arguments.parts:
-                _print(f"Data, {threads} threads", _data(specimen, labels, topaz, work))
+                _print(f"Data, threads: {threads}", _data(specimen, labels, topaz, work))
             # Picking needs the models of training.
             if "training" in arguments.parts or "picking" in arguments.parts:
-                _print(f"Training from {LABELS} labels, {threads} threads", _training(specimen, labels, topaz, work))
+                _print(f"Training from {LABELS} labels, threads: {threads}", _training(specimen, labels, topaz, work))
             if "picking" in arguments.parts:
-                for what, pictured in _pictured(specimen, arguments.mosaics).items():
-                    _print(f"Picking {what}, {threads} threads", _picking(pictured, topaz, work))
+                small = sorted((work / "train").glob("*.mrc"))
+                _print(f"Picking {_size(specimen)}, threads: {threads}", _picking(specimen, topaz, work, small))
+                large = _mosaic(specimen, arguments.mosaics)
+                _print(f"Picking {_size(large)}, threads: {threads}", _picking(large, topaz, work, []))
 
 
 def _print(title: str, lines: Iterator[str]) -> None:
@@ -149,15 +151,16 @@ def _cost_row(name: str, cost: Cost) -> str:
     return f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.0f} |"
 
 
-def _pictured(specimen: Specimen, mosaics: int) -> dict[str, Specimen]:
+def _size(specimen: Specimen) -> str:
     height, width = specimen.dev.shape
-    return {f"{width} x {height}": specimen, f"{SIDE} x {SIDE}, float32": _mosaic(specimen, mosaics)}
+    return f"{width} x {height} of float32"
 
 
-def _picking(specimen: Specimen, topaz: Topaz, work: Path) -> Iterator[str]:
+def _picking(specimen: Specimen, topaz: Topaz, work: Path, more: list[Path]) -> Iterator[str]:
+    """Pick ``dev``, which is scored, and ``more`` files, so that one micrograph more or less is told from the start."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        files = write_micrographs(specimen.dev, Path(folder) / "dev")
-        yield "| picker | CPU s per further micrograph | CPU s for the first | s for all | memory, MB | AP |"
+        files = write_micrographs(specimen.dev, Path(folder) / "dev") + more
+        yield f"| {len(files)} micrographs | CPU s per further one | of the first | s for all | memory, MB | AP |"
         yield "|---|---|---|---|---|---|"
         ours = [_our_picks(specimen, files[:count], topaz.threads, work) for count in (1, len(files))]
         theirs = [_topaz_picks(specimen, files[:count], topaz, work, Path(folder)) for count in (1, len(files))]
@@ -176,7 +179,7 @@ def _our_picks(specimen: Specimen, files: list[Path], threads: int, work: Path) 
     target = work / "ours.star"
     model = ("--model", work / "ours.safetensors")
     cost, _ = _caked("pick", *files, *model, "--threshold", 0, "--overwrite", "-o", target, threads=threads)
-    return read_particles(target).renamed_to(specimen.dev.names), cost
+    return read_particles(target).only_on(specimen.dev.names), cost
 
 
 def _topaz_picks(

@@ -26,6 +26,8 @@ SPECIMENS = ("apoferritin_hard", "apoferritin", "beta_galactosidase", "barrels")
 
 #: Folders of ``micrograph_quality`` that show no particle.
 PARTICLE_FREE = ("3Empty_no_ice", "4Crystalline_ice", "5Empty_ice_no_particles_but_vitreous_ice")
+#: Å per pixel taken for those pictures, which do not say: 4k micrographs at about 1 Å, shrunk to 512 pixels.
+PICTURE_PIXEL_SIZE = 7.5
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,17 @@ def score(specimen: Specimen, picks: ParticleTable, threshold: float = 0.5) -> E
     )
 
 
-def particle_free() -> tuple[str, ...]:
-    """Paths of the pictures of ``micrograph_quality`` without particles."""
+def particle_free() -> list[MicrographSeries]:
+    """The pictures of ``micrograph_quality`` without particles, each a series of its own; needs Pillow."""
+    from PIL import Image
+
     folder = data_folder() / "micrograph_quality"
-    return tuple(str(path) for kind in PARTICLE_FREE for path in sorted((folder / kind).glob("*.png")))
+    files = [file for kind in PARTICLE_FREE for file in sorted((folder / kind).glob("*.png"))]
+    pictures = [np.asarray(Image.open(file).convert("L"), np.float32) for file in files]
+    return [
+        MicrographSeries.from_array(picture, [file.name], PICTURE_PIXEL_SIZE)
+        for file, picture in zip(files, pictures, strict=True)
+    ]
 
 
 def picks_table(names: Sequence[str], yx: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> ParticleTable:

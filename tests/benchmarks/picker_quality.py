@@ -30,7 +30,6 @@ from _topaz import Topaz
 
 from napari_caked import TrainingSettings, pick, train
 from napari_caked.settings import PickSettings
-from napari_empiarreader import open_micrographs
 from napari_empiarreader.coordinates import ParticleTable
 
 #: Specimen and number of labels; None means all there are.
@@ -43,8 +42,6 @@ ROWS: tuple[tuple[str, int | None], ...] = (
     ("barrels", 10),
     ("barrels", 100),
 )
-#: Å per pixel taken for the pictures of ``micrograph_quality``, which do not say: 4k micrographs at about 1 Å, shrunk.
-PICTURE_PIXEL_SIZE = 7.5
 
 
 @dataclass(frozen=True)
@@ -213,10 +210,7 @@ def picks_without_particles(draws: Iterable[int]) -> Iterable[str]:
             specimen = load(name, draw)
             settings = TrainingSettings(specimen.particle_diameter, seed=draw)
             model = train(specimen.train, draw_labels(specimen, count, draw), settings)
-            counts = []
-            for path in particle_free():
-                series = replace(open_micrographs(path), pixel_size=PICTURE_PIXEL_SIZE)
-                counts.append(len(pick(series, model)))
+            counts = [len(pick(series, model)) for series in particle_free()]
             yield f"| {_row(name, count)} | {draw} | {np.mean(counts):.2f} | {max(counts)} |"
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import napari_caked  # noqa: F401  (before torch)
 from napari_empiarreader.micrographs import write_mrc
 
-PIXEL_SIZE = 1.0
+PIXEL_SIZE = 1.25
 
 
 def main() -> None:
@@ -42,9 +42,8 @@ def main() -> None:
         _micrographs(folder, arguments.count, arguments.side, arguments.diameter)
         options = ["--model", str(model), "--precision", arguments.precision, "--device", "cpu", "--overwrite"]
         files = [str(path) for path in sorted(folder.glob("m*.mrc"))]
-        print(
-            f"{arguments.count} micrographs of {arguments.side} x {arguments.side}, float32, {os.cpu_count()} processors"
-        )
+        size = f"{arguments.side} x {arguments.side}"
+        print(f"{arguments.count} micrographs of {size}, float32, {os.cpu_count()} processors")
         for workers in (1, 2):
             runs = [_run(files[:n], folder, [*options, "--workers", str(workers)]) for n in (workers, len(files))]
             (wall, cpu), count = np.subtract(runs[1][:2], runs[0][:2]), len(files) - workers
@@ -59,7 +58,9 @@ def _run(files: list[str], folder: Path, options: list[str]) -> tuple[float, flo
     """Wall and processor seconds, and MB of the largest process, of picking files."""
     command = [sys.executable, "-c", _COMMAND, "pick", *files, "-o", str(folder / "picks.star"), *options]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, float(done.stderr.strip().splitlines()[-1])

@@ -1,11 +1,14 @@
 """Score maps: every element where it should be, also before any training."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 
 from napari_caked.errors import DeviceError, SettingsError
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
+from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
 from napari_caked.scoring import choose_precision, score_map, tile_side
 
@@ -19,6 +22,20 @@ def planted(shape, centres):
     for y, x in centres:
         image += np.exp(-(((np.hypot(rows - y, columns - x) - 4) / 1.5) ** 2))
     return torch.from_numpy(image).float()
+
+
+class FilterAlone(PickerNetwork):
+    """The matched filter as a network of its own: what it finds, and where, is known beforehand."""
+
+    name, stride, alignment, reach = "filter", 2, 4, RADIUS
+    configuration: ClassVar[dict] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = MatchedFilter(PROFILE)
+
+    def forward(self, images):
+        return self.filter(images)[:, 0, ::2, ::2]
 
 
 @pytest.fixture
@@ -38,8 +55,8 @@ def trained(network) -> MatchedFilterNetwork:
 
 @pytest.mark.parametrize("centre", [(40, 50), (4, 6), (90, 100), (62, 8)])
 @pytest.mark.parametrize("shape", [(96, 110), (97, 109), (101, 107)], ids=str)
-def test_an_untrained_network_finds_its_template(network, shape, centre):
-    scores = score_map(network, planted(shape, [centre]))
+def test_a_filter_finds_its_template(shape, centre):
+    scores = score_map(FilterAlone().eval(), planted(shape, [centre]))
     assert scores.shape == (-(-shape[0] // 2), -(-shape[1] // 2))
     place = np.unravel_index(int(scores.argmax()), scores.shape)
     np.testing.assert_array_equal(2 * np.array(place), centre)
@@ -52,8 +69,9 @@ def test_moving_the_image_moves_the_map(trained, move, sides):
     here = score_map(trained, large[20 : 20 + sides[0], 20 : 20 + sides[1]])
     moved = score_map(trained, large[20 - move[0] :, 20 - move[1] :][: sides[0], : sides[1]])
     dy, dx = move[0] // 2, move[1] // 2
-    inner = (slice(16, 50), slice(16, 50))
-    torch.testing.assert_close(moved[16 + dy : 50 + dy, 16 + dx : 50 + dx], here[inner], atol=2e-4, rtol=1e-4)
+    # Nearer to the edges a logit sees their mirror image.
+    inner = (slice(24, 50), slice(24, 50))
+    torch.testing.assert_close(moved[24 + dy : 50 + dy, 24 + dx : 50 + dx], here[inner], atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 66), (67, 61), (40, 41), (37, 36), (30, 90)], ids=str)
@@ -66,14 +84,24 @@ def test_any_size_gives_a_finite_map(trained, shape):
 def test_the_size_of_the_image_does_not_change_scores_inside(trained):
     large = planted((160, 160), [(60, 60)])
     torch.testing.assert_close(
-        score_map(trained, large[:140, :121])[:44, :44], score_map(trained, large)[:44, :44], atol=2e-4, rtol=1e-4
+        score_map(trained, large[:140, :121])[:36, :36], score_map(trained, large)[:36, :36], atol=2e-4, rtol=1e-4
     )
+
+
+def autocorrelated(profile):
+    """The template of a profile, of zero mean on its disc and unit norm."""
+    offsets = np.arange(-RADIUS, RADIUS + 1)
+    distance = np.hypot(offsets[:, None], offsets)
+    template = np.interp(distance, np.arange(RADIUS + 1), profile.numpy())
+    disc = distance <= RADIUS
+    template = np.where(disc, template - template[disc].mean(), 0)
+    return torch.from_numpy(template / np.linalg.norm(template)).float()
 
 
 def test_correlation_is_one_for_the_template_itself_and_at_most_one_anywhere():
     matched = MatchedFilter(PROFILE)
     image = torch.zeros(1, 1, 41, 41)
-    template, _ = matched.kernels()
+    template = autocorrelated(PROFILE)
     image[0, 0, 20 - RADIUS : 21 + RADIUS, 20 - RADIUS : 21 + RADIUS] = 9 * template
     result = matched(image)[0, 0]
     assert float(result[20, 20]) == pytest.approx(1, abs=0.01)
@@ -177,4 +205,4 @@ def test_bfloat16_scores_are_close_to_the_reference(trained):
     exact, coarse = score_map(trained, image), score_map(trained, image, precision="bfloat16")
     assert coarse.dtype == torch.float32
     assert not torch.equal(exact, coarse)
-    assert float((exact - coarse).std() / exact.std()) < 0.05
+    assert float((exact - coarse).abs().max()) < 0.01 * float(exact.abs().max())

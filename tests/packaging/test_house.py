@@ -23,7 +23,18 @@ MAY_IMPORT = {
     "napari_caked": {"napari_empiarreader"},
 }
 SCREEN = {"napari", "qtpy", "magicgui", "superqt", "vispy", "PyQt5", "PyQt6", "PySide2", "PySide6"}
-UPPER_ROOMS = {"widgets", "cli", "_cli_convert", "_cli_download", "layers", "opening", "_reader", "_writer"}
+UPPER_ROOMS = {
+    "widgets",
+    "cli",
+    "_cli_convert",
+    "_cli_download",
+    "_cli_pick",
+    "_cli_score",
+    "layers",
+    "opening",
+    "_reader",
+    "_writer",
+}
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
 

@@ -159,10 +159,12 @@ def _bytes_per_pixel(network: PickerNetwork) -> float:
     """Memory of a network's feature maps in float32, per working pixel.
 
     Three times what the greediest layer reads and writes: libraries rearrange both for themselves. Measured without
-    computing anything, on the meta device.
+    computing anything, on tensors that have a shape and no values.
     """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     if network not in _MEASURED:
-        shadow, greediest = copy.deepcopy(network).to("meta"), 1
+        shadow, greediest = copy.deepcopy(network).cpu(), 1
         side = _rounded_up(1024, network.alignment) + 1
 
         def note(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -172,7 +174,7 @@ def _bytes_per_pixel(network: PickerNetwork) -> float:
 
         for module in shadow.modules():
             module.register_forward_hook(note)
-        with torch.inference_mode():
-            shadow(torch.empty((1, 1, side, side), device="meta"))
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            shadow(torch.empty((1, 1, side, side)))
         _MEASURED[network] = 3 * greediest / side**2
     return _MEASURED[network]

@@ -127,6 +127,7 @@ def _on_specimen(
 def _without_duplicates(centres: Sequence[np.ndarray], distance: float, warnings: list[str]) -> list[np.ndarray]:
     """Labels of which none are nearer than ``distance``: nearer ones are one, at their mean."""
     from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
 
     merged = []
     for points in centres:
@@ -134,7 +135,7 @@ def _without_duplicates(centres: Sequence[np.ndarray], distance: float, warnings
             merged.append(points)
             continue
         # Complete linkage: a chain of labels along a row of particles does not become one.
-        groups = np.asarray(fcluster(linkage(points, "complete"), distance, "distance"))
+        groups = np.asarray(fcluster(linkage(pdist(points), "complete"), distance, "distance"))
         in_order = groups[np.sort(np.unique(groups, return_index=True)[1])]
         merged.append(np.array([points[groups == group].mean(axis=0) for group in in_order]))
     number = sum(map(len, centres)) - sum(map(len, merged))
@@ -159,7 +160,7 @@ def _require_no_contradiction(
     for working, points, others, name in zip(workings, centres, negatives, names, strict=True):
         if not len(points) or not len(others):
             continue
-        apart, nearest = cKDTree(points).query(others)
+        apart, nearest = (np.asarray(part) for part in cKDTree(points).query(others))
         for index in np.flatnonzero(apart <= distance):
             pair = working.rescaling.to_original(np.stack([points[nearest[index]], others[index]]))
             found.append((name, pair))

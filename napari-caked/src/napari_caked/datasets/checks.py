@@ -205,6 +205,9 @@ def recentred(
     Each goes to the highest correlation within a third of a particle, refined to a fraction of a pixel by a parabola.
     A template that is made anew of moved labels is sharper, and moves them better still: do it twice.
 
+    For round particles, and for labels that are far off. The template is round: on simulated barrels labels off by a
+    third of a particle came nearer (0.24 to 0.16 diameters, root mean square), but good ones were moved by 0.13.
+
     Parameters
     ----------
     workings, centres

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_caked.expectation import count_particles
+from napari_caked.expectation import count_particles, values_at_labels
 from napari_caked.mixture import fit_two_components
 
 
@@ -115,3 +115,12 @@ def test_the_posterior_is_that_of_bayes():
     particle = found.share * norm.pdf(s, found.mean, found.deviation)
     chance = (1 - found.share) * t.pdf(s, 5, found.chance_mean, found.chance_deviation)
     np.testing.assert_allclose(found.posterior(s), particle / (particle + chance), rtol=1e-9)
+
+
+def test_values_at_labels_are_those_of_the_nearest_maxima_each_once():
+    found = [(np.array([[10.0, 10], [40, 40]]), np.array([5.0, 3.0])), (np.empty((0, 2)), np.empty(0))]
+    labels = [np.array([[11.0, 10], [9, 10], [70, 70]]), np.array([[5.0, 5]])]
+    values, reach = values_at_labels(found, labels, 4)
+    np.testing.assert_array_equal(values, [5.0])
+    assert reach == pytest.approx((1 + 4) / (4 + 4))
+    assert len(values_at_labels(found, [np.empty((0, 2))] * 2, 4)[0]) == 0

@@ -17,7 +17,7 @@ import numpy as np
 from napari_caked.mixture import TwoComponents, fit_two_components
 from napari_caked.peaks import find_peaks
 
-__all__ = ["ParticleCount", "count_particles"]
+__all__ = ["ParticleCount", "count_particles", "values_at_labels"]
 
 #: A maximum belongs to a label if it lies within this share of the smallest distance between two particles.
 _NEAR = 0.5
@@ -68,7 +68,7 @@ def count_particles(
     peaks, heights = tuple(yx for yx, _ in found), tuple(height for _, height in found)
     decoys = np.concatenate([find_peaks(-one, radius)[1] for one in maps])
     together = np.concatenate(heights)
-    known, reach = _labelled_heights(found, labelled or [], _NEAR * radius)
+    known, reach = values_at_labels(found, labelled or [], _NEAR * radius)
     if not len(known) or len(together) < 2:
         return ParticleCount(_surplus(together, decoys) / len(maps), peaks, heights)
     mixture = fit_two_components(together, known, decoys)
@@ -81,10 +81,27 @@ def count_particles(
     )
 
 
-def _labelled_heights(
+def values_at_labels(
     found: Sequence[tuple[np.ndarray, np.ndarray]], labelled: Sequence[np.ndarray], near: float
 ) -> tuple[np.ndarray, float]:
-    """Heights of the maxima at labels ``(n,)``, and the share of particles that have a maximum at all."""
+    """Values of the maxima at labels, and the share of particles that have a maximum at all.
+
+    Parameters
+    ----------
+    found
+        For each map its maxima ``(n, 2)`` (y, x) and their values ``(n,)``: heights, or candidates' logits.
+    labelled
+        For each map ``(m, 2)`` (y, x) of labels, in the same pixels.
+    near
+        Largest distance of a maximum from its label.
+
+    Returns
+    -------
+    values : numpy.ndarray
+        ``(k,)``; empty where no label has a maximum near it.
+    reach : float
+        Above 0, at most 1; drawn towards 1 where labels are few.
+    """
     from scipy.spatial import cKDTree
 
     known, total = [], 0

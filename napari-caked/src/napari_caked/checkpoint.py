@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from napari_caked.calibration import Calibration
-from napari_caked.errors import CheckpointError
-from napari_caked.models import MatchedFilterNetwork
+from napari_caked.errors import CheckpointError, SettingsError
+from napari_caked.models.protocol import PickerNetwork
+from napari_caked.models.registry import build_network
 from napari_caked.preprocess import PreprocessSettings
 from napari_empiarreader.files import replaced_when_complete
 
@@ -42,7 +43,7 @@ class PickerModel:
         Settings, seed, versions and a fingerprint of the data, for the record.
     """
 
-    network: MatchedFilterNetwork
+    network: PickerNetwork
     particle_diameter: float
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     calibration: Calibration = field(default_factory=Calibration)
@@ -62,7 +63,8 @@ def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: b
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     description = {
         "version": _VERSION,
-        "channels": model.network.channels,
+        "network": model.network.name,
+        "configuration": model.network.configuration,
         "particle_diameter": model.particle_diameter,
         "preprocess": asdict(model.preprocess),
         "calibration": asdict(model.calibration),
@@ -101,10 +103,9 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
                 f"{path}: written by a newer napari-caked (format {description['version']}, this one knows "
                 f"{_VERSION}); update napari-caked"
             )
-        if tensors["filter.profile"].ndim != 1 or len(tensors["filter.profile"]) < 2:
-            raise ValueError("the template is no profile")
-        network = MatchedFilterNetwork(tensors["filter.profile"], description["channels"])
-        network.load_state_dict(tensors)
+        if description["version"] < _VERSION:
+            raise CheckpointError(f"{path}: written by an older napari-caked, whose networks were others; train again")
+        network = _built(description["network"], description["configuration"], tensors)
         model = PickerModel(
             network=network.eval().to(device),
             particle_diameter=float(description["particle_diameter"]),
@@ -112,7 +113,7 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             calibration=Calibration(**description["calibration"]),
             provenance=description["provenance"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, SettingsError) as error:
         if isinstance(error, CheckpointError):
             raise
         reason = str(error).splitlines()[0]
@@ -121,6 +122,20 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in (*tensors.values(), numbers)):
         raise CheckpointError(f"{path}: the model holds values that are not finite; train it again")
     return model
+
+
+def _built(name: str, configuration: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> PickerNetwork:
+    """The network, its weights those of the file; a file cannot make it larger than its own tensors."""
+    with torch.device("meta"):
+        network = build_network(name, **configuration)
+    wanted = network.state_dict()
+    if odd := sorted(set(wanted) ^ set(tensors)):
+        raise ValueError(f"tensors that are missing or too many: {', '.join(odd[:3])}")
+    for key, tensor in wanted.items():
+        if tensors[key].shape != tensor.shape or tensors[key].dtype != tensor.dtype:
+            raise ValueError(f"{key} is {tuple(tensors[key].shape)} and should be {tuple(tensor.shape)}")
+    network.load_state_dict(tensors, assign=True)
+    return network
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

@@ -20,7 +20,7 @@ from napari_caked.errors import DeviceError, SettingsError
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.settings import PickSettings
 
-__all__ = ["choose_precision", "score_map"]
+__all__ = ["choose_precision", "fastest_precision", "score_map"]
 
 _DEFAULTS = PickSettings()
 #: Smaller parts would compute most pixels many times over; and for tiny images libraries sum in another order.
@@ -101,6 +101,14 @@ def choose_precision(wish: str, device: torch.device) -> torch.dtype:
     if dtype == torch.float32 or _has(device, dtype):
         return dtype
     raise DeviceError(f"this {device.type} device does not compute in {wish}; use --precision float32 or auto")
+
+
+def fastest_precision(device: torch.device) -> torch.dtype:
+    """The fastest arithmetic that a device has itself; for learning, where rounding is one noise of many."""
+    if device.type == "mps":
+        return torch.float32
+    wanted = (torch.bfloat16, torch.float16) if device.type == "cuda" else (torch.bfloat16,)
+    return next((dtype for dtype in wanted if _has(device, dtype)), torch.float32)
 
 
 def tile_side(network: PickerNetwork, tile_memory: float, dtype: torch.dtype = torch.float32) -> int:

@@ -35,30 +35,53 @@ class PreprocessSettings:
 class TrainingSettings:
     """Everything that decides a training, besides the data.
 
+    The default network learns from all places of the labelled micrographs, as a template made of the labels judges
+    them (:mod:`napari_caked.teaching`). The networks of Bepler et al., Nature Methods 16, 1153 (2019) learn from
+    patches, with one of the objectives for positive and unlabelled data.
+
     Attributes
     ----------
     particle_diameter
         Å. The one number the user gives; all lengths below are in particle widths.
     expected_particles
         Particles per micrograph; None estimates it (see :mod:`napari_caked.expectation`).
-    steps
-        Batches to learn from.
-    batch_size, crop_size
-        Crops per batch, and their side in working pixels (4 k + 1).
-    unlabelled_pixels
-        Unlabelled pixels drawn per batch for the count term.
+    network
+        Name in :data:`napari_caked.models.registry.NETWORKS`.
+    objective
+        ``likeness``, of the default network, or for networks that learn from patches a name in
+        :data:`napari_caked.objectives.OBJECTIVES`; None takes the network's own: ``likeness`` or ``ge-binomial``.
     slack
-        Weight of the count term in GE-binomial.
-    label_radius
-        Radius of the disc around a label whose pixels count as labelled, in particle widths.
-    template_radius
-        Radius of the matched filter, in particle widths.
-    likeness_share
-        Share of the expected particles that are taken from the surest likenesses as further positives.
+        Weight of the expectation in the GE objectives; None takes that of the paper.
+    autoencoder
+        Weight of the reconstruction error; only for networks that learn from patches.
+    steps
+        Batches to learn from; None takes 200, or 1,500 batches of patches.
+    improving_steps
+        The same where training starts from a picker that exists.
+    time_budget
+        Seconds after which learning ends, with the rates of its end; None for no bound. What is learned then depends
+        on the speed of the machine.
+    batch_size, crop_size
+        Crops per batch of the default network, and their side in working pixels (4 k + 1).
     learning_rate
-        Highest rate of the one-cycle schedule of AdamW.
+        Highest rate of the one-cycle schedule of AdamW, or for patches the rate of Adam; None takes 3e-3 or 2e-4.
+    spot_width, spot_weight
+        Standard deviation of the spot that marks a particle, and how much more its middle counts than background.
+    template_radius, inner_radius
+        Radii of the two matched filters.
+    label_radius
+        Radius of the disc around a label whose pixels count as labelled; only for networks that learn from patches.
     channels
-        Width of the network.
+        Width of the default network.
+    precision
+        ``float32``, ``bfloat16``, ``float16`` or ``auto``: the fastest that the device computes in itself. Weights,
+        sums and objectives stay in float32.
+    hold_out
+        Labelled micrographs to learn nothing from, and to choose the best state by.
+    validate_every
+        Steps between two looks at the micrographs held out; None takes a tenth of all steps.
+    patience
+        Looks without progress after which learning ends; None never ends early.
     seed
         Of all randomness.
     device
@@ -74,30 +97,56 @@ class TrainingSettings:
 
     particle_diameter: float
     expected_particles: float | None = None
-    steps: int = 150
+    network: str = "matched"
+    objective: str | None = None
+    slack: float | None = None
+    autoencoder: float = 0.0
+    steps: int | None = None
+    improving_steps: int = 80
+    time_budget: float | None = None
     batch_size: int = 8
     crop_size: int = 97
-    unlabelled_pixels: int = 256
-    slack: float = 1.0
+    learning_rate: float | None = None
+    spot_width: float = 0.1
+    spot_weight: float = 4.0
+    template_radius: float = 1.2
+    inner_radius: float = 0.7
     label_radius: float = 0.2
-    template_radius: float = 0.7
-    likeness_share: float = 0.5
-    learning_rate: float = 3e-3
-    channels: int = 32
+    channels: int = 24
+    precision: str = "auto"
+    hold_out: int = 0
+    validate_every: int | None = None
+    patience: int | None = None
     seed: int = 0
     device: str = "auto"
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
 
     def __post_init__(self) -> None:
         """Refuse what would fail later, with a worse message."""
-        _require(self.steps >= 2, "steps", self.steps, "at least 2")
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: half of a batch lies at labels")
+        _require(self.steps is None or self.steps >= 2, "steps", self.steps, "at least 2")
+        _require(self.improving_steps >= 2, "improving_steps", self.improving_steps, "at least 2")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
         fits = self.crop_size >= 33 and self.crop_size % 4 == 1
         _require(fits, "crop_size", self.crop_size, "33 or more, of the form 4 k + 1")
-        _require(self.unlabelled_pixels >= 1, "unlabelled_pixels", self.unlabelled_pixels, "at least 1")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        expected = self.expected_particles
+        rate = self.learning_rate
+        _require(rate is None or rate > 0, "learning_rate", rate, "positive")
+        expected, budget = self.expected_particles, self.time_budget
         _require(expected is None or expected > 0, "expected_particles", expected, "positive")
+        _require(budget is None or budget > 0, "time_budget", budget, "positive, in seconds")
+        _require(self.hold_out >= 0, "hold_out", self.hold_out, "0 or more micrographs")
+        _require(self.autoencoder >= 0, "autoencoder", self.autoencoder, "0 or more")
+        known = ("auto", "float32", "bfloat16", "float16")
+        _require(self.precision in known, "precision", repr(self.precision), f"one of {', '.join(known)}")
+        own = self.network == "matched"
+        fitting = self.objective in (None, "likeness") if own else self.objective != "likeness"
+        wanted = "likeness, or another network" if own else "an objective for patches, or the network matched"
+        _require(fitting, "objective", self.objective, f"{wanted} (the network is {self.network})")
+        _require(not (own and self.autoencoder), "autoencoder", self.autoencoder, "0 for the network matched")
+
+    @property
+    def all_steps(self) -> int:
+        """Batches to learn from."""
+        return self.steps or (200 if self.network == "matched" else 1500)
 
 
 @dataclass(frozen=True)
@@ -128,7 +177,7 @@ class PickSettings:
     """
 
     threshold: float = 0.5
-    minimum_distance: float = 0.75
+    minimum_distance: float = 0.5
     border: float = 0.0
     device: str = "auto"
     precision: str = "auto"

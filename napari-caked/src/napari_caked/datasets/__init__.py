@@ -1,6 +1,1 @@
-"""Labels as maps, and crops for training."""
-
-from napari_caked.datasets.labels import LabelMaps, label_maps
-from napari_caked.datasets.sampling import CropSampler
-
-__all__ = ["CropSampler", "LabelMaps", "label_maps"]
+"""Labels, and what is cut from micrographs for learning."""

@@ -1,18 +1,21 @@
-"""A matched filter made from the labels, and a small dense network that improves on it.
+"""A matched filter made from the labels, and a small dense network that learns from it and goes beyond it.
 
 Ten labels are a template before they are a training set: their rotational average, correlated with the image, is a
-detector already. The network gets that correlation as a second channel and as a starting point, and learns what the
-template cannot know (the particle's views, its neighbours, ice, carbon).
+detector already. The network sees that correlation beside the image, and learns what the template cannot know (the
+particle's views, its neighbours, ice, carbon).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from napari_caked.models.protocol import PickerNetwork
 
 __all__ = ["MatchedFilter", "MatchedFilterNetwork"]
 
@@ -47,100 +50,116 @@ class MatchedFilter(nn.Module):
         """
         offsets = torch.arange(-radius, radius + 1)
         ring = torch.hypot(offsets[:, None].float(), offsets[None, :].float()).round().long()
+        inside = ring <= radius
         total, count = torch.zeros(radius + 1), torch.zeros(radius + 1)
         for image, points in zip(images, centres, strict=True):
-            padded = F.pad(image.cpu()[None, None], (radius,) * 4, mode="replicate")[0, 0]
+            padded = F.pad(image.float().cpu()[None, None], (radius,) * 4, mode="replicate")[0, 0]
             # A label on the last pixels of a micrograph may lie half a working pixel beyond the working image.
             for y, x in np.rint(points).astype(int).clip(0, np.array(image.shape) - 1):
                 patch = padded[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
-                inside = ring <= radius
                 total.index_add_(0, ring[inside], patch[inside])
                 count.index_add_(0, ring[inside], torch.ones_like(patch[inside]))
         return cls(total / count.clamp(min=1))
 
-    def kernels(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Template of zero mean and unit norm, and its disc, each ``(size, size)``."""
-        radius = len(self.profile) - 1
-        offsets = torch.arange(-radius, radius + 1, device=self.profile.device, dtype=torch.float32)
-        distance = torch.hypot(offsets[:, None], offsets[None, :])
-        disc = (distance <= radius).float()
-        below = distance.floor().long().clamp(max=radius - 1)
-        share = distance - below
-        template = (1 - share) * self.profile[below] + share * self.profile[below + 1]
-        template = (template - (template * disc).sum() / disc.sum()) * disc
-        return template / template.norm().clamp(min=1e-6), disc
+    def forward(self, images: torch.Tensor, radius: int | None = None, stride: int = 1) -> torch.Tensor:
+        """Correlation, -1 to 1, of ``(batch, 1, y, x)`` images.
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Correlation, -1 to 1, of ``(batch, 1, y, x)`` images; same shape."""
-        template, disc = self.kernels()
-        radius, n = len(self.profile) - 1, disc.sum()
-        padded = F.pad(images, (radius,) * 4, mode="reflect")
-        overlap = F.conv2d(padded, template[None, None])
+        Parameters
+        ----------
+        images
+            Whose surroundings are their mirror image.
+        radius
+            Uses the template up to there only.
+        stride
+            Computes every so many pixels, ``(batch, 1, (y - 1) // stride + 1, (x - 1) // stride + 1)``.
+        """
+        template, disc = _kernels(self.profile if radius is None else self.profile[: radius + 1])
+        reach, n = len(template) // 2, disc.sum()
+        mode = "reflect" if min(images.shape[-2:]) > reach else "replicate"
+        padded = F.pad(images, (reach,) * 4, mode=mode)
+        overlap = F.conv2d(padded, template[None, None], stride=stride)
         # Sums over the disc, as convolutions; the image is near zero mean, so no precision is lost in the difference.
-        mean = F.conv2d(padded, disc[None, None]) / n
-        square = F.conv2d(padded**2, disc[None, None]) / n
+        mean = F.conv2d(padded, disc[None, None], stride=stride) / n
+        square = F.conv2d(padded**2, disc[None, None], stride=stride) / n
         return overlap / (n * (square - mean**2).clamp(min=1e-2)).sqrt()
 
 
-class MatchedFilterNetwork(nn.Module):
-    """``logit = slope * correlation + offset + correction(image, correlation)``, on every second pixel.
+def _kernels(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Template of zero mean and unit norm, and its disc, each ``(size, size)``."""
+    radius = len(profile) - 1
+    offsets = torch.arange(-radius, radius + 1, device=profile.device, dtype=torch.float32)
+    distance = torch.hypot(offsets[:, None], offsets[None, :])
+    disc = (distance <= radius).float()
+    below = distance.floor().long().clamp(max=radius - 1)
+    share = distance - below
+    template = (1 - share) * profile[below] + share * profile[below + 1]
+    template = (template - (template * disc).sum() / disc.sum()) * disc
+    return template / template.norm().clamp(min=1e-6), disc
 
-    The correction starts at zero, so an untrained network is the matched filter. Output pixel ``j`` lies at working
-    pixel ``2 j``.
+
+class MatchedFilterNetwork(PickerNetwork):
+    """Logits on every second pixel, from the image and from its correlation with a template of two radii.
 
     Parameters
     ----------
     profile
-        Template of the :class:`MatchedFilter`.
+        Template of the :class:`MatchedFilter`, or its number of values, to be loaded.
+    inner
+        The smaller radius of the two, in working pixels; the larger is that of the whole profile.
     channels
         Feature maps at half resolution; twice as many at a quarter.
     """
 
     name = "matched"
-    #: Working pixels per output pixel.
     stride = 2
     alignment = 4
 
-    def __init__(self, profile: torch.Tensor, channels: int = 32) -> None:
+    def __init__(self, profile: torch.Tensor | int, inner: int = 14, channels: int = 24) -> None:
         super().__init__()
-        self.channels = channels
-        self.filter = MatchedFilter(profile)
-        self.stem = _layer(2, channels, kernel=5, stride=2)
-        self.fine = _layer(channels, channels)
+        self.channels, self.inner = channels, inner
+        self.filter = MatchedFilter(torch.zeros(profile) if isinstance(profile, int) else profile)
+        self.stem = _layer(1, channels, kernel=5, stride=2)
+        self.fine = _layer(channels + 2, channels)
         self.coarse = nn.Sequential(
             _layer(channels, 2 * channels, stride=2),
             _layer(2 * channels, 2 * channels, dilation=2),
             _layer(2 * channels, 2 * channels, dilation=2),
+            _layer(2 * channels, 2 * channels),
         )
-        self.merge = _layer(3 * channels, channels)
+        self.merge = nn.Sequential(_layer(3 * channels, channels), _layer(channels, channels))
         self.head = nn.Conv2d(channels, 1, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        self.slope = nn.Parameter(torch.tensor(12.0))
-        self.offset = nn.Parameter(torch.tensor(-5.0))
+        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]  # most pixels are no particle
 
     @property
     def reach(self) -> int:  # type: ignore[override]
-        """Working pixels to each side that a logit depends on: those of the template, and 26 of the correction."""
-        return len(self.filter.profile) - 1 + 26
+        """Working pixels to each side that a logit depends on: those of the template, and those of the layers."""
+        return len(self.filter.profile) - 1 + 36
 
-    def with_correlation(self, images: torch.Tensor) -> torch.Tensor:
-        """Images ``(batch, 1, y, x)`` with their correlation as second channel."""
-        return torch.cat([images, self.filter(images)], dim=1)
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The size of the template and of the layers."""
+        return {"profile": len(self.filter.profile), "inner": self.inner, "channels": self.channels}
 
-    def forward(self, channels: torch.Tensor) -> torch.Tensor:
-        """Logits ``(batch, y // 2 + 1, x // 2 + 1)`` of ``(batch, 2, y, x)``, where y and x are 4 k + 1.
+    def correlations(self, images: torch.Tensor) -> torch.Tensor:
+        """``(batch, 2, y // 2 + 1, x // 2 + 1)``: what the network sees beside images ``(batch, 1, y, x)``."""
+        inner = min(self.inner, len(self.filter.profile) - 1)
+        # In single precision whatever surrounds it: the differences of sums are small.
+        with torch.autocast(images.device.type, enabled=False):
+            maps = [self.filter(images.float(), radius, self.stride) for radius in (inner, None)]
+        # About as large as the image's own values.
+        return 4 * torch.cat(maps, dim=1)
 
-        Those sizes let the two resolutions share pixel centres, so that nothing is shifted by upsampling. Of images
-        without their correlation, ``(batch, 1, y, x)``, it is computed.
+    def forward(self, images: torch.Tensor, correlations: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits ``(batch, y // 2 + 1, x // 2 + 1)`` of images ``(batch, 1, y, x)``, where y and x are 4 k + 1.
+
+        Those sizes let the two resolutions share pixel centres, so that nothing is shifted by upsampling. Correlations
+        that are known already are not computed again.
         """
-        if channels.shape[1] == 1:
-            channels = self.with_correlation(channels)
-        fine = self.fine(self.stem(channels))
+        if correlations is None:
+            correlations = self.correlations(images)
+        fine = self.fine(torch.cat([self.stem(images), correlations], dim=1))
         coarse = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear", align_corners=True)
-        correction = self.head(self.merge(torch.cat([fine, coarse], dim=1)))
-        correlation = F.avg_pool2d(F.pad(channels[:, 1:2], (1, 1, 1, 1), mode="replicate"), 3, self.stride)
-        return (self.slope * correlation + self.offset + correction)[:, 0]
+        return self.head(self.merge(torch.cat([fine, coarse], dim=1)))[:, 0]
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:

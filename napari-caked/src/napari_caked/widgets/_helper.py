@@ -34,6 +34,8 @@ from napari_empiarreader.micrographs import MicrographSeries
 _LOSSES_EVERY = 0.1
 _PICKS_EVERY = 1.0
 _MEMORY_EVERY = 1.0
+_PREVIEWS_EVERY = 2.0
+_PREVIEW_EVERY = 2.0
 """Seconds between messages: what a window can usefully show."""
 
 
@@ -94,11 +96,17 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
     from napari_caked import training
 
     control = training.TrainingControl()
-    inbox.when_stopped(control.cancel)
+    inbox.when_stopped(control.finish)
     preview, losses, memory = Previewer(series, job, inbox), _Losses(), _Memory()
     model: Any = None
     for event in training.training_events(
-        series, job.labels, job.training, negatives=job.negatives, start=_model_in(job.start), control=control
+        series,
+        job.labels,
+        job.training,
+        negatives=job.negatives,
+        start=_model_in(job.start),
+        control=control,
+        preview_every=_PREVIEW_EVERY,
     ):
         match event:
             case training.Prepared():
@@ -117,7 +125,8 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
         if model is None:
             yield from preview.messages()
             yield from memory.messages()
-            # Nothing runs between two events, so that not asking for the next one is a pause.
+            # Nothing runs between two events, so that not asking for the next one is a pause; but one who looks at
+            # other micrographs meanwhile is shown them.
             while inbox.paused:
                 inbox.wait(0.2)
                 yield from preview.messages()

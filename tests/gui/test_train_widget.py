@@ -73,7 +73,7 @@ def trainer(viewer, told, monkeypatch):
     # Looking for devices loads PyTorch in a process of its own; one test does that.
     monkeypatch.setattr(_devices, "_found", [])
     trainer = train.PickerTrainer(viewer)
-    trainer.settings = replace(trainer.settings, steps=12)
+    trainer.settings = replace(trainer.settings, steps=12, improving_steps=12)
     viewer.window.add_dock_widget(trainer, name="Train particle picker")
     return trainer
 
@@ -388,7 +388,8 @@ def test_learning_is_seen_as_it_goes_and_leaves_no_trace_when_cancelled(qtbot, v
     plane = messages.ScorePlane(np.full((30, 20), 0.5, np.float16), (10.0, 15.0))
     puppet.say(messages.Previewed(40, 2, picks_at([(2, 40, 40)], [0.8]), plane))
     layer = viewer.layers["score map"]
-    assert layer.data.shape == (1, 30, 20) and viewer.layers.index(layer) == 1
+    qtbot.waitUntil(lambda: layer.data.shape == (1, 30, 20), timeout=5_000)
+    assert viewer.layers.index(layer) == 1
     np.testing.assert_allclose(layer.scale, (1, 10 * PIXEL_SIZE, 15 * PIXEL_SIZE))
     np.testing.assert_allclose(layer.translate, (2, 0, 0))
     assert form.micrographs.layer is viewer.layers["micrographs"]
@@ -515,7 +516,20 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     trainer.save_model(tmp_path / "picker.safetensors")
     assert load_model(tmp_path / "picker.safetensors").particle_diameter == WIDTH * PIXEL_SIZE
 
-    # A second training, cancelled: model and picks of the first stay, and their layer may go in the meantime.
+    # Improved, with a micrograph held out to see how good it gets, and the memory that it takes.
+    first = trainer.model
+    labels = trainer.form.labels.layer
+    labels.add(specimen[1][specimen[1][:, 0] == 1])
+    trainer.form.hold_out.setValue(1)
+    press(qtbot, trainer.form.improve)
+    qtbot.waitUntil(lambda: trainer.form.memory.isVisible(), timeout=SOON)
+    assert "MB of memory" in trainer.form.memory.text()
+    wait_until_over(qtbot, trainer)
+    assert told[2:] == [] and trainer.model != first
+    assert trainer.form.validation.best is not None and trainer.form.validation.best[1] > 0.5
+    trainer.form.hold_out.setValue(0)
+
+    # Another training, cancelled: model and picks of the last stay, and their layer may go in the meantime.
     model, number = trainer.model, len(picks.data)
     trainer.settings = replace(trainer.settings, steps=5000)
     press(qtbot, trainer.form.train)

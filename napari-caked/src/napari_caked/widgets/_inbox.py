@@ -35,7 +35,7 @@ class Inbox:
         self._stream, self._say = stream, say
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._heard, self._reading = threading.Condition(), threading.Lock()
-        self._paused = self._stopped = False
+        self._paused = self._stopped = self._alone = False
         self.look = Look(None)
         self._on_stop: Callable[[], None] = lambda: None
         threading.Thread(target=self._listen, name="napari_caked inbox", daemon=True).start()
@@ -49,6 +49,11 @@ class Inbox:
     def stopped(self) -> bool:
         """Whether the window wants no more to be learned."""
         return self._stopped
+
+    @property
+    def alone(self) -> bool:
+        """Whether the window is gone."""
+        return self._alone
 
     def when_stopped(self, act: Callable[[], None]) -> None:
         """Call ``act``, in the reading thread, when the window asks to learn no more or is gone; at once if it has."""
@@ -95,6 +100,7 @@ class Inbox:
             self._answers.put(None)
         except Exception as error:
             self._answers.put(error)
+        self._alone = True
         self._obey(Stop())
 
     def _obey(self, command: Look | Pause | Resume | Stop) -> None:

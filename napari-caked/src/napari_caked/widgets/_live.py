@@ -144,7 +144,10 @@ class LiveLayers:
             return
         data, attributes, _ = score_layer(self._on, index, plane.scores, plane.spacing)
         self._scores.data = data
-        self._scores.scale, self._scores.translate = attributes["scale"], attributes["translate"]
+        # Each of the two costs as much as the scores themselves, and they seldom change.
+        for name in ("scale", "translate"):
+            if not np.array_equal(getattr(self._scores, name), attributes[name]):
+                setattr(self._scores, name, attributes[name])
         self._scores.metadata.update(attributes["metadata"])
 
     def _lowest_points(self, image: Image) -> Layer | None:

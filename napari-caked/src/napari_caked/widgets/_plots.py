@@ -71,16 +71,17 @@ class LinePlot(_Plot):
         super().__init__(height=110)
         self.name = name
         self.values: list[float] = []
-        self.expected = 1
+        self.step, self.steps = 0, 1
 
-    def restart(self, expected: int) -> None:
-        """Forget all values; about ``expected`` will come."""
-        self.values, self.expected = [], max(expected, 1)
+    def restart(self) -> None:
+        """Forget all values."""
+        self.values, self.step, self.steps = [], 0, 1
         self.update()
 
-    def extend(self, values: tuple[float, ...]) -> None:
-        """Add values at the end."""
+    def extend(self, values: tuple[float, ...], step: int, steps: int) -> None:
+        """Add values up to ``step`` of ``steps``; there may be fewer of them than steps."""
         self.values.extend(values)
+        self.step, self.steps = step, max(steps, step, 1)
         self.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802  (Qt's name)
@@ -99,16 +100,15 @@ class LinePlot(_Plot):
         self._label(painter, QPointF(middle, frame.top() - 3), f"{high:.3g}", Qt.AlignmentFlag.AlignRight)
         bottom = QPointF(middle, frame.bottom() - metrics.height() + 3)
         self._label(painter, bottom, f"{low:.3g}", Qt.AlignmentFlag.AlignRight)
-        last = max(self.expected, len(values))
         below = frame.bottom() + 3
         self._label(painter, QPointF(frame.left(), below), "1", Qt.AlignmentFlag.AlignHCenter)
-        self._label(painter, QPointF(frame.right(), below), f"{last}", Qt.AlignmentFlag.AlignRight)
-        caption = f"{self.name} {values[-1]:.3g} at step {len(values)}"
+        self._label(painter, QPointF(frame.right(), below), f"{self.steps}", Qt.AlignmentFlag.AlignRight)
+        caption = f"{self.name} {values[-1]:.3g} at step {self.step}"
         self._label(painter, QPointF(frame.center().x(), below), caption, Qt.AlignmentFlag.AlignHCenter)
 
         def line(y: np.ndarray) -> QPolygonF:
             chosen = np.unique(np.linspace(0, len(y) - 1, min(len(y), int(frame.width()) + 2)).astype(int))
-            x = frame.left() + chosen / max(last - 1, 1) * frame.width()
+            x = frame.left() + chosen / max(len(y) - 1, 1) * self.step / self.steps * frame.width()
             height = frame.bottom() - (y[chosen] - low) / (high - low) * (frame.height() - 4) - 2
             return QPolygonF([QPointF(a, b) for a, b in zip(x, height, strict=True)])
 
@@ -135,16 +135,17 @@ class ProgressPlot(_Plot):
         self.name = name
         self.points: list[tuple[int, float]] = []
         self.best: tuple[int, float] | None = None
-        self.expected = 1
+        self.steps = 1
 
-    def restart(self, expected: int) -> None:
-        """Forget all values; steps up to about ``expected`` will come."""
-        self.points, self.best, self.expected = [], None, max(expected, 1)
+    def restart(self) -> None:
+        """Forget all values."""
+        self.points, self.best, self.steps = [], None, 1
         self.update()
 
     def add(self, step: int, value: float, best: bool) -> None:
         """Add the value of a step; ``best``: this is the one to keep."""
         self.points.append((step, value))
+        self.steps = max(self.steps, step)
         if best:
             self.best = (step, value)
         self.update()
@@ -163,11 +164,10 @@ class ProgressPlot(_Plot):
         self._label(painter, QPointF(frame.left() - 5, frame.top() - 3), "1", Qt.AlignmentFlag.AlignRight)
         bottom = QPointF(frame.left() - 5, frame.bottom() - QFontMetrics(self.font()).height() + 3)
         self._label(painter, bottom, f"{low:.3g}", Qt.AlignmentFlag.AlignRight)
-        last = max(self.expected, self.points[-1][0])
 
         def place(point: tuple[int, float]) -> QPointF:
             height = (point[1] - low) / (1 - low) * (frame.height() - 8)
-            return QPointF(frame.left() + point[0] / last * frame.width(), frame.bottom() - 4 - height)
+            return QPointF(frame.left() + point[0] / self.steps * frame.width(), frame.bottom() - 4 - height)
 
         painter.setPen(QPen(_CURVE, 2.0))
         places = [place(point) for point in self.points if np.isfinite(point[1])]

@@ -143,6 +143,14 @@ class TrainForm:
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setValue(self._defaults.seed)
         self.seed.setToolTip("The same seed and data give the same picks")
+        self.hold_out = QSpinBox()
+        self.hold_out.setRange(0, 999)
+        self.hold_out.setValue(self._defaults.hold_out)
+        self.hold_out.setSuffix(" labelled")
+        self.hold_out.setToolTip(
+            "Labelled micrographs to learn nothing from: they tell the average precision while the picker learns, and "
+            "its best state is kept. Worth it where their particles are all labelled"
+        )
         self.train, self.improve = QPushButton("Train"), QPushButton("Improve")
         self.train.setToolTip("Train a new picker from the labels, and pick on all micrographs")
         self.improve.setToolTip("Train the present picker on from the labels and corrections there are now")
@@ -169,6 +177,7 @@ class TrainForm:
         self.score_map.setToolTip("Lay the scores over the micrograph in view while the picker learns")
         box, form = _box("Training")
         form.addRow("Device", _row((self.device, 1), (QLabel("Seed"), 0), (self.seed, 0)))
+        form.addRow("Hold out", self.hold_out)
         form.addRow(_row((self.train, 1), (self.improve, 1), (self.pause, 1), (self.finish, 1)))
         for widget in (self.progress, self.status, self.warnings, self.curve, self.validation):
             form.addRow(widget)

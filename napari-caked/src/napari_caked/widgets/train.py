@@ -36,9 +36,9 @@ __all__ = ["PickerTrainer"]
 _LEAST_SCORE = 0.02
 """Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
-_MAKE_AFTER, _TRAIN_AFTER = 500, 300
-"""Milliseconds from a new labels layer to the layers beside it, and from the click on "Train" to the training, which
-takes the processor."""
+_MAKE_AFTER, _TRAIN_AFTER, _SCORES_AFTER = 500, 300, 100
+"""Milliseconds from a new labels layer to the layers beside it, from the click on "Train" to the training, which takes
+the processor, and from the picks of a preview to its scores."""
 
 
 class PickerTrainer(QWidget):
@@ -148,8 +148,8 @@ class PickerTrainer(QWidget):
         self._micrographs, self._finished = len(job.names), False
         pixel_size = self.form.pixel_size.value()
         self.live.begin(job.training.particle_diameter / pixel_size, pixel_size)
-        self.form.curve.restart(job.training.steps)
-        self.form.validation.restart(job.training.steps)
+        self.form.curve.restart()
+        self.form.validation.restart()
         self.form.validation.hide()
         self.form.warn("")
         self.form.set_training(True, improvable=False)
@@ -220,6 +220,7 @@ class PickerTrainer(QWidget):
             self.settings,
             particle_diameter=form.diameter.value(),
             seed=form.seed.value(),
+            hold_out=form.hold_out.value(),
             device=form.device.currentData(),
         )
         picking = replace(self.picking, device=settings.device)
@@ -236,15 +237,18 @@ class PickerTrainer(QWidget):
             case messages.Learned():
                 progress.device = message.device
                 progress.enter("Learning", message.steps, message.step)
-                form.curve.extend(message.losses)
+                form.curve.extend(message.losses, message.step, message.steps)
+                form.validation.steps = form.curve.steps
             case messages.Validated():
                 form.validation.add(message.step, message.average_precision, message.best)
                 form.validation.show()
                 form.finish.setEnabled(True)
             case messages.Previewed():
                 self.live.preview(message.index, message.picks)
-                if message.scores is not None:
-                    self.live.scores(message.index, message.scores)
+                if (
+                    plane := message.scores
+                ) is not None:  # a moment later: two short stalls are not felt, a long one is
+                    self._work.soon(_SCORES_AFTER, lambda: self.live.scores(message.index, plane))
                 form.finish.setEnabled(True)
             case messages.Warned():
                 form.warn(message.message)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_caked.walkthrough import JobResult
     from napari_empiarreader.micrographs import MicrographSeries
 
-__all__ = ["open_window", "show"]
+__all__ = ["open_window", "show", "smooth"]
 
 
 def show(result: JobResult) -> None:
@@ -37,7 +37,7 @@ def open_window(result: JobResult) -> napari.Viewer:
     name = f"EMPIAR-{result.entry.number}"
     viewer = napari.Viewer(title=name)
     micrographs = viewer.add_layer(Layer.create(*micrograph_layer(result.series, name=name)))
-    _smooth(micrographs, result.series)
+    smooth(micrographs, result.series)
     picks = Layer.create(*particles_layer(result.picks, name="first picks", border_color="cyan", **frame))
     picks.shown = result.picks.features["score"].to_numpy() >= result.evaluation.threshold
     viewer.add_layer(picks)
@@ -49,7 +49,7 @@ def open_window(result: JobResult) -> napari.Viewer:
     return viewer
 
 
-def _smooth(layer: Image, series: MicrographSeries) -> None:
+def smooth(layer: Image, series: MicrographSeries) -> None:
     """Blur what is shown by two pixels: in the shader, the data stay as they are."""
     width = 2.0
     offsets = np.arange(-5, 6)

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from typer.testing import CliRunner
 
 from napari_caked import many, parallel
+from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import PickerModel, save_model
 from napari_caked.cli import app
 from napari_caked.errors import MicrographError, PickingError, SettingsError
@@ -41,8 +42,10 @@ def folder(tmp_path_factory, ring_data) -> Path:
     """Give a folder with a model and micrographs m0.mrc to m8.mrc."""
     folder = tmp_path_factory.mktemp("many")
     torch.manual_seed(0)
+    # Untrained: its logits lie close around -3, from which this calibration makes probabilities of all kinds.
     network = MatchedFilterNetwork(PROFILE, channels=4).eval()
-    save_model(folder / "model.safetensors", PickerModel(network, 120.0))
+    calibration = Calibration(slope=200.0, offset=600.0)
+    save_model(folder / "model.safetensors", PickerModel(network, 120.0, calibration=calibration))
     series, _ = ring_data(COUNT)
     for i in range(COUNT):
         write_mrc(folder / f"m{i}.mrc", series.read(i), 5.0)
@@ -259,7 +262,7 @@ def test_the_command_names_what_failed_and_keeps_the_rest(folder, tmp_path):
 
 def test_a_run_without_a_single_pick_is_a_file_that_reads_back(folder, tmp_path):
     output = tmp_path / "none.star"
-    options = ["--model", str(folder / "model.safetensors"), "--threshold", "1", "--device", "cpu"]
+    options = ["--model", str(folder / "model.safetensors"), "--threshold", "1", "--border", "5", "--device", "cpu"]
     result = CliRunner().invoke(app, ["pick", str(folder / "m0.mrc"), "-o", str(output), *options])
     assert result.exit_code == 0, result.output
     assert "0 picks on 1 micrographs, 0.0 each" in result.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def pick_image(
         ``(n,)`` calibrated log-odds; lowered on a micrograph that looks like one without particles
         (:func:`napari_caked.calibration.micrograph_shift`).
     """
-    device = next(model.network.parameters()).device
+    device = next(chain(model.network.parameters(), model.network.buffers())).device
     with _one_thread(device):
         working = prepare(image, name, model.particle_diameter, pixel_size, model.preprocess, device=device)
         yx, logits = candidates(model, working, settings)

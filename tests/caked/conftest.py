@@ -20,15 +20,17 @@ def ring(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def ring_data() -> Callable[..., tuple[MicrographSeries, ParticleTable]]:
-    """Make (series, truth): micrographs of 256 pixels, pixel size 5 Å, about 25 rings of 120 Å on each."""
+    """Make (series, truth): micrographs of 256 pixels, pixel size 5 Å, 25 rings of 120 Å on each; 9 on 164 pixels."""
 
-    def make(count: int = 3, seed: int = 0, noise: float = 0.8) -> tuple[MicrographSeries, ParticleTable]:
+    def make(
+        count: int = 3, seed: int = 0, noise: float = 0.8, size: int = 256
+    ) -> tuple[MicrographSeries, ParticleTable]:
         dice = np.random.default_rng(seed)
-        rows, columns = np.mgrid[:256, :256]
+        rows, columns = np.mgrid[:size, :size]
         images, coordinates = [], []
         for i in range(count):
-            image = dice.normal(scale=noise, size=(256, 256))
-            places = np.array([(y, x) for y in range(28, 240, 44) for x in range(28, 240, 44)], float)
+            image = dice.normal(scale=noise, size=(size, size))
+            places = np.array([(y, x) for y in range(28, size - 16, 44) for x in range(28, size - 16, 44)], float)
             places += dice.uniform(-7, 7, places.shape)
             for y, x in places:
                 image += ring(rows - y, columns - x)

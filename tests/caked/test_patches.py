@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load, save
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from napari_caked.datasets.labels import disc_area, label_maps
+from napari_caked.datasets.labels import disc_area
 from napari_caked.datasets.patches import PatchSource, jittered
 from napari_caked.errors import CheckpointError, LabelsError, SettingsError
 from napari_caked.models.registry import build_network
@@ -103,12 +103,39 @@ def test_middles_are_exactly_the_pixels_of_their_kind(masked):
     assert (here.labelled, here.unlabelled, here.negative) == tuple(map(len, (labelled, unlabelled, negative)))
 
 
-def test_the_prior_is_that_of_the_label_maps_where_nothing_is_masked():
-    shape, labels = (60, 70), LABELS[:2]
-    images = [torch.randn(shape)] * 2
-    here = source(images=images, labels=labels, negatives=None, expected=9)
-    assert here.prior == pytest.approx(label_maps(labels, shape, 3.0, 9).unlabelled_prior)
-    assert here.prior == pytest.approx((2 * 9 * disc_area(3) - here.labelled) / (2 * 60 * 70 - here.labelled))
+def plain(labels, shape=(80, 140), expected=8.0, radius=3.0, valid=None):
+    """A source of one micrograph, or of several alike, without negatives."""
+    images = [torch.randn(shape) for _ in labels]
+    return source(9, radius, None, valid, images, labels, expected=expected)
+
+
+@pytest.mark.parametrize("radius", [2.0, 3.0, 4.0, 5.5])
+def test_the_prior_is_the_share_of_particle_pixels_among_the_unlabelled(radius):
+    """Given 3 of 8 particles labelled on each micrograph, then the prior is what counting the other 5 gives."""
+    places = np.array([(y, x) for y in (20, 50) for x in (20, 50, 80, 110)], float)
+    everything, labelled = (within(some, (80, 140), radius) for some in (places, places[:3]))
+    expected = (everything & ~labelled).sum() / (~labelled).sum()
+    assert plain([places[:3]] * 2, radius=radius).prior == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_overlapping_and_cut_labels_are_counted_once():
+    here = plain([np.array([[0.0, 0.0], [20.0, 20.0], [20.0, 21.0]])], (60, 60), 10)
+    assert here.labelled < 3 * disc_area(3.0)
+    assert here.prior == pytest.approx((10 * 29 - here.labelled) / (3600 - here.labelled))
+
+
+def test_pixels_that_show_no_specimen_are_no_part_of_the_prior():
+    """Given a micrograph whose half is blank, then the same particles are about twice as dense on the rest."""
+    points, valid = np.array([[20.0, 20.0], [40.0, 59.0]]), torch.ones(60, 120, dtype=torch.bool)
+    valid[:, 60:] = False
+    here = plain([points], (60, 120), 10, valid=[valid])
+    assert disc_area(3.0) < here.labelled < 2 * disc_area(3.0)
+    assert here.prior == pytest.approx((10 * 29 - here.labelled) / (3600 - here.labelled))
+    assert here.prior > 1.8 * plain([points], (60, 120), 10).prior
+
+
+def test_more_labels_than_expected_still_leave_room_for_others():
+    assert plain([np.array([[20.0, 20.0], [40.0, 40.0]])], (60, 60), 1).prior > 0
 
 
 def test_without_negatives_none_are_drawn():

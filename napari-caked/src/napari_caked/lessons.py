@@ -17,7 +17,7 @@ from napari_caked.datasets.crops import CropSource
 from napari_caked.datasets.patches import PatchSource
 from napari_caked.dense_learning import DenseLearner
 from napari_caked.devices import device_in_words
-from napari_caked.errors import LabelsError, SettingsError
+from napari_caked.errors import LabelsError, SettingsError, TrainingError
 from napari_caked.evaluation import evaluate
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
@@ -255,12 +255,18 @@ class Lesson:
             decoys.append(candidates(model, replace(working, image=-working.image), _EVERYTHING)[1])
             labelled.append(self._logits_at(working, places))
         wanted = self.settings.expected_particles
-        calibration = estimate_calibration(
-            np.concatenate(found),
-            np.concatenate(labelled),
-            None if wanted is None else wanted * len(chosen),
-            decoys=np.concatenate(decoys),
-        )
+        try:
+            calibration = estimate_calibration(
+                np.concatenate(found),
+                np.concatenate(labelled),
+                None if wanted is None else wanted * len(chosen),
+                decoys=np.concatenate(decoys),
+            )
+        except ValueError as error:
+            raise TrainingError(
+                f"the network finds nothing on the labelled micrographs ({error}); use a smaller learning rate, or "
+                "more labels"
+            ) from error
         network = copy.deepcopy(self.network).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         return replace(model, network=network, calibration=calibration)
 
@@ -276,6 +282,7 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
     """Look at the labels, find out how many particles there are, and set up the learning."""
     settings, series = material.settings, material.series
     workings = [material.workings[i] for i in said.learned]
+    _require_room(settings, workings)
     checked = _checked(said, material, workings)
     if start is not None:
         _require_same_particle(start, settings)
@@ -297,7 +304,7 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
         learner=learner,
         expected=teaching.expected,
         warnings=tuple(str(warning) for warning in checked.warnings),
-        fingerprint=_fingerprint(record, said, start),
+        fingerprint=_fingerprint(record, start),
         provenance=record,
         _said=said,
         _material=material,
@@ -318,6 +325,18 @@ def _checked(said: Said, material: Material, workings: Sequence[WorkingImage]) -
         particle_width=material.settings.preprocess.particle_width,
         negatives=places(said.negatives),
     )
+
+
+def _require_room(settings: TrainingSettings, workings: Sequence[WorkingImage]) -> None:
+    """Refuse an expectation above what the closest packing of discs (Lagrange 1773) leaves room for."""
+    area = max(float(working.valid.sum()) for working in workings)
+    most = 2 / np.sqrt(3) * area / settings.preprocess.particle_width**2
+    if settings.expected_particles is not None and settings.expected_particles > most:
+        raise LabelsError(
+            f"{settings.expected_particles:g} particles of {settings.particle_diameter:g} Å are expected on a "
+            f"micrograph, but no more than {most:.0f} fit on one; check the diameter and the expected number of "
+            "particles"
+        )
 
 
 def _require_same_particle(start: PickerModel, settings: TrainingSettings) -> None:
@@ -468,6 +487,8 @@ def _provenance(
         for i in sorted({int(i) for i in table.micrograph_index}, key=lambda i: series.names[i]):
             fingerprint.update(series.names[i].encode())
             fingerprint.update(np.ascontiguousarray(table.on(i)).tobytes())
+    empty = sorted(series.names[i] for i in said.empty)
+    fingerprint.update("\n".join(empty).encode())
     return {
         "settings": asdict(settings),
         "labels": len(said.labels),
@@ -475,6 +496,7 @@ def _provenance(
         "empty_micrographs": len(said.empty),
         "held_out": [series.names[i] for i in said.held_out],
         "expected_particles": round(expected, 2),
+        "pixel_size": series.pixel_size,
         "data": fingerprint.hexdigest(),
         "source": series.source,
         "device": device_in_words(device),
@@ -482,11 +504,11 @@ def _provenance(
     }
 
 
-def _fingerprint(record: dict[str, object], said: Said, start: PickerModel | None) -> str:
+def _fingerprint(record: dict[str, object], start: PickerModel | None) -> str:
     """Of everything that decides a training."""
     import json
 
-    decisive = [record["settings"], record["data"], record["held_out"], record["versions"], sorted(said.empty)]
+    decisive = [record[key] for key in ("settings", "data", "pixel_size", "held_out", "versions")]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for tensor in start.network.state_dict().values() if start is not None else ():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

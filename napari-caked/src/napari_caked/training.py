@@ -8,7 +8,6 @@ events, one after the other, and may be stopped between any two.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import os
@@ -25,7 +24,7 @@ from napari_caked.devices import choose_device, device_in_words
 from napari_caked.errors import DeviceError, TrainingError
 from napari_caked.lessons import Lesson, Material, begin, gather, readable_labels
 from napari_caked.settings import TrainingSettings
-from napari_caked.training_state import load_state, save_state
+from napari_caked.training_state import Best, load_state, save_state
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
@@ -148,9 +147,14 @@ class TrainingControl:
 
     @property
     def ended(self) -> bool:
-        """Whether no more is to be learned; waits while there is a pause."""
-        self._going.wait()
+        """Whether no more is to be learned."""
         return self._cancelled.is_set() or self._enough.is_set()
+
+    def wait(self) -> float:
+        """Sleep while there is a pause; the seconds it took."""
+        began = time.monotonic()
+        self._going.wait()
+        return time.monotonic() - began
 
 
 def train(
@@ -236,6 +240,9 @@ def training_events(
     try:
         said = readable_labels(series, labels, negatives, validation, settings)
         material = Material(series, settings, device)
+        if control.cancelled:
+            yield Finished(None, 0.0)
+            return
         for done, name in enumerate(gather(said, material), start=1):
             yield Prepared(done, said.total, f"prepared {name}")
             if control.cancelled:
@@ -259,13 +266,16 @@ def _learn(
     """Learn until the end, or until somebody or something says that it is enough."""
     settings, steps = lesson.settings, lesson.steps
     words, waits = device_in_words(lesson.device), lesson.device.type != "cpu"
-    step = load_state(state, lesson) if state is not None else 0
+    best = Best(settings.patience)
+    step = load_state(state, lesson, best) if state is not None else 0
     if step:
         _log.info("learning goes on after step %d", step)
-    best = _Best(settings.patience)
     began = shown = saved = time.monotonic()
     look = settings.validate_every or max(steps // 10, 1)
-    while step < steps and not control.ended and not best.given_up:
+    while step < steps and not best.given_up:
+        began += control.wait()  # a pause is no part of the time to learn in
+        if control.ended:
+            break
         spent = (time.monotonic() - began) / settings.time_budget if settings.time_budget else 0.0
         if spent >= 1:
             break
@@ -280,39 +290,20 @@ def _learn(
             yield Preview(step, lesson.preview())
             shown = time.monotonic()
         if state is not None and time.monotonic() - saved >= _SAVE_EVERY:
-            save_state(state, lesson, step)
+            save_state(state, lesson, best, step)
             saved = time.monotonic()
     if control.cancelled:
         if state is not None and step:
-            save_state(state, lesson, step)
+            save_state(state, lesson, best, step)
         yield Finished(None, lesson.expected)
         return
     if best.weights is not None:
         lesson.network.load_state_dict(best.weights)
-    yield Finished(lesson.finished(step), lesson.expected)
+    model = lesson.finished(step)
+    # Before the last event, after which nobody need ask for more.
     if state is not None:
         state.unlink(missing_ok=True)
-
-
-class _Best:
-    """Keeps the weights of the best state."""
-
-    def __init__(self, patience: int | None) -> None:
-        self.weights: dict[str, torch.Tensor] | None = None
-        self._patience, self._precision, self._since = patience, -math.inf, 0
-
-    def take(self, precision: float, network: torch.nn.Module) -> bool:
-        """Whether this state is better than all before."""
-        self._since += 1
-        if precision <= self._precision:
-            return False
-        self.weights, self._precision, self._since = copy.deepcopy(network.state_dict()), precision, 0
-        return True
-
-    @property
-    def given_up(self) -> bool:
-        """Whether it has been long since anything got better."""
-        return self._patience is not None and self._since >= self._patience
+    yield Finished(model, lesson.expected)
 
 
 def _finite(loss: torch.Tensor, step: int) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from napari_caked.errors import CheckpointError
 from napari_empiarreader.files import replaced_when_complete
@@ -12,22 +16,64 @@ from napari_empiarreader.files import replaced_when_complete
 if TYPE_CHECKING:
     from napari_caked.lessons import Lesson
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["Best", "load_state", "save_state"]
 
 _FORMAT = "napari-caked training state"
+_BEST = "best."
 
 
-def save_state(path: Path, lesson: Lesson, step: int) -> None:
+class Best:
+    """The best state of a network so far, by looks at micrographs that are held out.
+
+    Parameters
+    ----------
+    patience
+        Looks without progress after which to give up; None never does.
+
+    Attributes
+    ----------
+    weights
+        Of the network; None before the first look.
+    precision
+        Average precision with these weights.
+    since
+        Looks since then.
+    """
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.weights: dict[str, torch.Tensor] | None = None
+        self.precision, self.since = -math.inf, 0
+        self._patience = patience
+
+    def take(self, precision: float, network: torch.nn.Module) -> bool:
+        """Whether this state is better than all before, and is kept."""
+        self.since += 1
+        if precision <= self.precision:
+            return False
+        self.weights, self.precision, self.since = copy.deepcopy(network.state_dict()), precision, 0
+        return True
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it has been long since anything got better."""
+        return self._patience is not None and self.since >= self._patience
+
+
+def save_state(path: Path, lesson: Lesson, best: Best, step: int) -> None:
     """Write what is needed to go on after ``step``, in place of an older state."""
     from safetensors.torch import save_file
 
-    metadata = {"format": _FORMAT, "training": json.dumps({"fingerprint": lesson.fingerprint, "step": step})}
+    training: dict[str, object] = {"fingerprint": lesson.fingerprint, "step": step}
+    tensors = lesson.learner.state_dict()
+    if best.weights is not None:
+        training |= {"precision": best.precision, "since": best.since}
+        tensors |= {f"{_BEST}{name}": tensor.cpu().contiguous() for name, tensor in best.weights.items()}
     with replaced_when_complete(path, overwrite=True) as temporary:
-        save_file(lesson.learner.state_dict(), temporary, metadata)
+        save_file(tensors, temporary, {"format": _FORMAT, "training": json.dumps(training)})
 
 
-def load_state(path: Path, lesson: Lesson) -> int:
-    """Put a lesson where it was; the step after which it goes on, 0 where there is no file.
+def load_state(path: Path, lesson: Lesson, best: Best) -> int:
+    """Put a lesson, and the best so far, where they were; the step after which to go on, 0 where there is no file.
 
     Raises
     ------
@@ -44,8 +90,8 @@ def load_state(path: Path, lesson: Lesson) -> int:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{path}: not the state of a training; give another name, or remove it")
-        description = json.loads(metadata["training"])
-        fingerprint, step = description["fingerprint"], int(description["step"])
+        training = json.loads(metadata["training"])
+        fingerprint, step = training["fingerprint"], int(training["step"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -55,5 +101,12 @@ def load_state(path: Path, lesson: Lesson) -> int:
             f"{path}: the state of another training (other micrographs, labels, settings or versions); remove it to "
             "train anew"
         )
-    lesson.learner.load_state_dict(tensors)
+    kept = {name.removeprefix(_BEST): tensors.pop(name) for name in list(tensors) if name.startswith(_BEST)}
+    try:
+        lesson.learner.load_state_dict(tensors)
+        if kept:
+            best.weights = {name: kept[name].to(now.device) for name, now in lesson.network.state_dict().items()}
+            best.precision, best.since = float(training["precision"]), int(training["since"])
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the state of the training is damaged ({error}); remove it") from error
     return step

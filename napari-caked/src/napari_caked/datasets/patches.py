@@ -116,7 +116,8 @@ class PatchSource:
             raise LabelsError("no label lies where the micrographs show specimen; mark some particles there")
         if not self.unlabelled:
             raise LabelsError("the labels cover the micrographs; check the particle diameter")
-        # As in label_maps: prior zero would forbid to find anything new.
+        # Where labels outnumber the expectation, some particles are taken to be unlabelled still: prior zero would
+        # forbid to find anything new.
         prior = max(expected_pixels - self.labelled, 0.1 * self.labelled) / self.unlabelled
         if prior > 0.5:
             raise LabelsError(

@@ -160,10 +160,9 @@ class LabelControls:
         if not said:
             self._hint("There is no pick under the mouse, and none is selected.")
         else:
-            what = ("no particle" if said == 1 else "no particles") if negative else "labels now"
-            self._hint(
-                f"{said} pick{'s' * (said != 1)}: {what}. <b>Ctrl-Z</b> takes it back; <b>Improve</b> learns it."
-            )
+            what = {True: "no particle", False: "a label"} if said == 1 else {True: "no particles", False: "labels"}
+            picks = "The pick is" if said == 1 else f"{said} picks are"
+            self._hint(f"{picks} {what[negative]} now. <b>Ctrl-Z</b> takes it back, <b>Improve</b> learns from it.")
 
     def suggest(self) -> None:
         """Look for places whose labels would teach most, in a thread, and walk through them."""

@@ -20,9 +20,6 @@ _TIPS = (
 )
 
 
-_NOTHING = (None,) * len(_COLUMNS)
-
-
 class _Counts(QAbstractTableModel):
     """Counts per micrograph; numbers stay in arrays, so that thousands of rows cost nothing."""
 
@@ -79,7 +76,9 @@ class _Counts(QAbstractTableModel):
         """Names of the columns."""
         if orientation != Qt.Orientation.Horizontal:
             return None
-        return {Qt.ItemDataRole.DisplayRole: _COLUMNS, Qt.ItemDataRole.ToolTipRole: _TIPS}.get(role, _NOTHING)[section]
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _TIPS[section]
+        return _COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
 
 
 class MicrographTable(QTableView):

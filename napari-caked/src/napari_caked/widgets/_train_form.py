@@ -146,7 +146,8 @@ class TrainForm:
         self.hold_out = QSpinBox()
         self.hold_out.setRange(0, 999)
         self.hold_out.setValue(self._defaults.hold_out)
-        self.hold_out.setSuffix(" labelled")
+        self.hold_out.setSuffix(" of the labelled micrographs")
+        self.hold_out.setSpecialValueText("no micrograph")
         self.hold_out.setToolTip(
             "Labelled micrographs to learn nothing from: they tell the average precision while the picker learns, and "
             "its best state is kept. Worth it where their particles are all labelled"

@@ -15,8 +15,11 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
+    "PickSettings": "settings",
     "PickerModel": "checkpoint",
+    "TrainingControl": "training",
     "TrainingSettings": "settings",
+    "cross_validate": "cross_validation",
     "evaluate": "evaluation",
     "load_model": "checkpoint",
     "pick": "picking",
@@ -26,8 +29,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "PickSettings",
     "PickerModel",
+    "TrainingControl",
     "TrainingSettings",
+    "cross_validate",
     "evaluate",
     "load_model",
     "pick",

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from napari_caked.errors import SettingsError
 from napari_empiarreader.errors import FileExistsAlreadyError
 
-__all__ = ["Device", "Diameter", "Micrographs", "Overwrite", "PixelSize", "refuse_existing"]
+__all__ = ["Device", "Diameter", "Micrographs", "Overwrite", "PixelSize", "refuse_existing", "require_picture"]
 
 Micrographs = Annotated[list[str], typer.Argument(help="Files, folders, patterns or empiar:// addresses.")]
 PixelSize = Annotated[
@@ -24,3 +25,10 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Say that a file exists before the work, not after it."""
     if path.exists() and not overwrite:
         raise FileExistsAlreadyError(f"{path} exists already; choose another name or add --overwrite")
+
+
+def require_picture(path: Path) -> None:
+    """Say that a picture cannot be written in this format before the work, not after it."""
+    known = (".svg", ".png", ".pdf")
+    if path.suffix.lower() not in known:
+        raise SettingsError(f"{path}: a picture can be written as {', '.join(known)}")

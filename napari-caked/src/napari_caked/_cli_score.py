@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from napari_caked._cli_options import Diameter, Overwrite, PixelSize, refuse_existing
-from napari_caked.errors import LabelsError, SettingsError
+from napari_caked._cli_options import Diameter, Overwrite, PixelSize, refuse_existing, require_picture
+from napari_caked.errors import LabelsError
 from napari_caked.settings import PickSettings
 
 __all__ = ["score"]
@@ -53,8 +53,8 @@ def score(
     overwrite: Overwrite = False,
 ) -> None:
     """Score picks against labels: precision, recall, F1, average precision; as text, table and picture."""
-    if plot is not None and plot.suffix.lower() not in _PICTURES:
-        raise SettingsError(f"{plot}: a picture can be written as {', '.join(_PICTURES)}")
+    if plot is not None:
+        require_picture(plot)
     from napari_caked.evaluation import evaluate_micrographs, micrographs_beside
     from napari_caked.evaluation_tables import format_of, report_as
     from napari_empiarreader import open_micrographs, read_particles
@@ -93,6 +93,3 @@ def score(
 
         draw_evaluation(plot, report)
         typer.echo(f"picture: {plot}", err=True)
-
-
-_PICTURES = (".svg", ".png", ".pdf")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from napari_caked._cli_options import Device, Diameter, Micrographs, Overwrite, PixelSize, refuse_existing
+from napari_caked._cli_options import Device, PixelSize
 from napari_caked._cli_pick import join, pick
 from napari_caked._cli_score import score
+from napari_caked._cli_train import train
 from napari_caked.errors import SettingsError
 from napari_caked.settings import TrainingSettings
 from napari_empiarreader import console
-
-if TYPE_CHECKING:
-    from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["app", "main"]
 
@@ -38,39 +35,7 @@ def main() -> None:
     console.run(app)
 
 
-@app.command()
-def train(
-    micrographs: Micrographs,
-    labels: Annotated[Path, typer.Option(help="STAR file of labelled particles.", show_default=False)],
-    diameter: Diameter,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (.safetensors).", show_default=False)],
-    pixel_size: PixelSize = None,
-    expected: Annotated[
-        float | None, typer.Option(help="Expected particles per micrograph; estimated if left out.", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of all randomness.")] = _SEED,
-    device: Device = _DEVICE,
-    overwrite: Overwrite = False,
-) -> None:
-    """Train a picker from labelled particles."""
-    refuse_existing(output, overwrite)
-    from napari_caked.checkpoint import save_model
-    from napari_caked.training import train as train_picker
-    from napari_empiarreader import open_micrographs, read_particles
-
-    began = time.monotonic()
-    series = open_micrographs(micrographs, pixel_size=pixel_size)
-    table = _on_these(read_particles(labels), series.names)
-    settings = TrainingSettings(diameter, expected_particles=expected, seed=seed, device=device)
-    model = train_picker(series, table, settings, progress=console.progress_line)
-    save_model(output, model, overwrite=overwrite)
-    record = model.provenance
-    typer.echo(
-        f"trained on {record['device']} from {record['labels']} labels, {record['expected_particles']:.0f} particles "
-        f"expected per micrograph, in {time.monotonic() - began:.0f} s: {output}"
-    )
-
-
+app.command()(train)
 app.command()(pick)
 app.command()(join)
 app.command()(score)
@@ -138,13 +103,3 @@ def _require_screen() -> None:
     known = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in known):
         raise SettingsError("--gui needs a screen, and there is none (DISPLAY is not set); run it without --gui")
-
-
-def _on_these(labels: ParticleTable, names: tuple[str, ...]) -> ParticleTable:
-    """Labels on the named micrographs; a table may know of more of them, and says so, but not of none of them."""
-    kept = labels.only_on(names)
-    if not len(kept):
-        return labels.renamed_to(names)  # says what is wrong
-    if len(kept) < len(labels):
-        typer.echo(f"{len(labels) - len(kept)} of {len(labels)} labels lie on other micrographs: not used", err=True)
-    return kept

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_caked.calibration import Reliability
     from napari_caked.evaluation import Evaluation, EvaluationReport
 
-__all__ = ["draw_evaluation", "draw_picks", "draw_reliability", "draw_training", "has_probabilities"]
+__all__ = ["draw_evaluation", "draw_learning", "draw_picks", "draw_reliability", "draw_training", "has_probabilities"]
 
 #: More micrographs than this are drawn as a curve of their sorted F1, not as bars.
 _MOST_BARS = 40
@@ -83,14 +83,7 @@ def draw_picks(
 def draw_training(path: str | os.PathLike[str], losses: Sequence[float], evaluation: Evaluation) -> None:
     """Draw the loss of every training step beside the precision-recall curve; an existing file is replaced."""
     figure, (left, right) = _figure(9, 4, columns=2)
-    steps = np.arange(1, len(losses) + 1)
-    left.plot(steps, losses, color="tab:gray", linewidth=0.7, label="each step")
-    width = max(1, len(losses) // 20)
-    if len(losses) >= width:
-        mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-        left.plot(steps[width - 1 :], mean, color="tab:orange", label=f"mean of {width}")
-    left.set(xlabel="training step", ylabel="loss", title="Training")
-    left.legend()
+    _losses(left, np.arange(1, len(losses) + 1), np.asarray(losses))
     _, recall, precision = evaluation.curve.T
     right.plot(recall, precision, color="tab:blue")
     right.plot(evaluation.recall, evaluation.precision, "o", color="tab:orange", label=f"p >= {evaluation.threshold}")
@@ -98,6 +91,46 @@ def draw_training(path: str | os.PathLike[str], losses: Sequence[float], evaluat
     right.set_title(f"Held-out micrographs: average precision {evaluation.average_precision:.3f}")
     right.legend(loc="lower left")
     _save(figure, path)
+
+
+def draw_learning(
+    path: str | os.PathLike[str], losses: Sequence[tuple[int, float]], precisions: Sequence[tuple[int, float]] = ()
+) -> None:
+    """Draw how a training went; an existing file is replaced.
+
+    Parameters
+    ----------
+    path
+        PNG or SVG to write, by its suffix.
+    losses
+        (step, loss).
+    precisions
+        (step, average precision on micrographs held out); empty where none were.
+    """
+    figure, axes = _figure(9 if precisions else 5, 4, columns=2 if precisions else 1)
+    left, *others = np.atleast_1d(axes)
+    steps, values = np.array(losses, float).reshape(-1, 2).T
+    _losses(left, steps, values)
+    for right in others:
+        steps, values = np.array(precisions, float).T
+        best = int(np.argmax(values))
+        right.plot(steps, values, "o-", color="tab:blue", markersize=3)
+        right.plot(steps[best], values[best], "o", color="tab:orange", label=f"best: {values[best]:.3f}")
+        right.set(ylim=(0, 1.02), xlabel="training step", ylabel="average precision")
+        right.set_title("Held-out micrographs")
+        right.legend(loc="lower right")
+    _save(figure, path)
+
+
+def _losses(axes: Axes, steps: np.ndarray, losses: np.ndarray) -> None:
+    """The loss of every step, and its running mean."""
+    axes.plot(steps, losses, color="tab:gray", linewidth=0.7, label="each step")
+    width = max(1, len(losses) // 20)
+    if len(losses) >= width:
+        mean = np.convolve(losses, np.ones(width) / width, mode="valid")
+        axes.plot(steps[width - 1 :], mean, color="tab:orange", label=f"mean of {width}")
+    axes.set(xlabel="training step", ylabel="loss", title="Training")
+    axes.legend()
 
 
 def draw_evaluation(path: str | os.PathLike[str], report: EvaluationReport) -> None:

@@ -1,0 +1,271 @@
+"""The command ``train``: micrographs and labels in, a model out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_caked._cli_options import (
+    Device,
+    Diameter,
+    Micrographs,
+    Overwrite,
+    PixelSize,
+    refuse_existing,
+    require_picture,
+)
+from napari_caked.errors import TrainingError
+from napari_caked.settings import TrainingSettings
+from napari_empiarreader import console
+
+if TYPE_CHECKING:
+    from napari_caked.checkpoint import PickerModel
+    from napari_caked.training import TrainingControl, TrainingEvent
+    from napari_empiarreader.coordinates import ParticleTable
+    from napari_empiarreader.micrographs import MicrographSeries
+
+__all__ = ["train"]
+
+_HIDDEN: dict[str, Any] = {"show_default": False}
+
+
+def train(
+    micrographs: Micrographs,
+    labels: Annotated[Path, typer.Option(help="STAR file of labelled particles.", **_HIDDEN)],
+    diameter: Diameter,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (.safetensors).", **_HIDDEN)],
+    pixel_size: PixelSize = None,
+    negatives: Annotated[Path | None, typer.Option(help="STAR file of places that are no particle.", **_HIDDEN)] = None,
+    expected: Annotated[
+        float | None, typer.Option(help="Expected particles per micrograph; estimated if left out.", **_HIDDEN)
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{TrainingSettings.network}, the default, or a network of Bepler et al. 2019: conv31, conv63, "
+            "conv127, resnet8, resnet16.",
+            **_HIDDEN,
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Of those networks: ge-binomial, ge-kl, nnpu or pn.", **_HIDDEN)
+    ] = TrainingSettings.objective,
+    slack: Annotated[
+        float | None, typer.Option(help="Weight of the expectation in ge-binomial and ge-kl.", **_HIDDEN)
+    ] = TrainingSettings.slack,
+    autoencoder: Annotated[
+        float, typer.Option(min=0, help="Weight of the reconstruction error, for those networks.")
+    ] = TrainingSettings.autoencoder,
+    steps: Annotated[
+        int | None, typer.Option(min=2, help="Batches to learn from; the network's own number if left out.", **_HIDDEN)
+    ] = TrainingSettings.steps,
+    time_budget: Annotated[
+        float | None, typer.Option(help="Seconds after which learning ends.", **_HIDDEN)
+    ] = TrainingSettings.time_budget,
+    device: Device = TrainingSettings.device,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16, or auto: the fastest the device has itself.")
+    ] = TrainingSettings.precision,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = TrainingSettings.seed,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="STAR file of labels to choose the best state by, on micrographs of their own.", **_HIDDEN),
+    ] = None,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="Labelled micrographs to choose the best state by, instead.")
+    ] = TrainingSettings.hold_out,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Looks at those without progress after which learning ends.", **_HIDDEN)
+    ] = TrainingSettings.patience,
+    start: Annotated[Path | None, typer.Option(help="Model to improve, instead of a new one.", **_HIDDEN)] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="File to keep the state in; if it exists, training goes on from it.", **_HIDDEN)
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate with so many folds first, and print a table.", **_HIDDEN)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the training to write (.svg, .png, .pdf).", **_HIDDEN)
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a picker from labelled particles.
+
+    Ctrl-C ends a training; with --state the same command goes on where it ended.
+    """
+    if plot is not None:
+        require_picture(plot)
+    for path in (output, plot):
+        if path is not None:
+            refuse_existing(path, overwrite)
+    from napari_caked.checkpoint import load_model, save_model
+    from napari_empiarreader import open_micrographs, read_particles
+
+    began = time.monotonic()
+    old = load_model(start) if start is not None else None
+    chosen = network or (old.network.name if old is not None else TrainingSettings.network)
+    settings = TrainingSettings(
+        diameter,
+        expected_particles=expected,
+        network=chosen,
+        objective=objective,
+        slack=slack,
+        autoencoder=autoencoder,
+        steps=steps,
+        improving_steps=steps or TrainingSettings.improving_steps,
+        time_budget=time_budget,
+        device=device,
+        precision=precision,
+        seed=seed,
+        hold_out=hold_out,
+        patience=patience,
+    )
+    series = open_micrographs(micrographs, pixel_size=pixel_size)
+    files = {"labels": labels, "negatives": negatives, "validation labels": validation}
+    tables = {what: _on_these(read_particles(file), series.names, what) for what, file in files.items() if file}
+    if folds is not None:
+        _cross_validate(series, tables, settings, folds)
+    log = _learn(series, tables, settings, old, state)
+    assert log.model is not None
+    save_model(output, log.model, overwrite=overwrite)
+    if plot is not None:
+        from napari_caked.figures import draw_learning
+
+        draw_learning(plot, log.losses, log.precisions)
+        typer.echo(f"picture: {plot}", err=True)
+    typer.echo(f"{_summary(log)}, in {time.monotonic() - began:.0f} s: {output}")
+
+
+@dataclass
+class _Log:
+    """What a training said: (step, loss), (step, average precision), and the model."""
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    precisions: list[tuple[int, float]] = field(default_factory=list)
+    model: PickerModel | None = None
+
+    def note(self, event: TrainingEvent) -> None:
+        """Keep an event, and show it."""
+        from napari_caked.training import Finished, Prepared, Step, Validated, Warned
+
+        match event:
+            case Prepared():
+                console.progress_line(event.done, event.total, event.message)
+            case Warned():
+                _say(f"warning: {event.message}")
+            case Step():
+                self.losses.append((event.step, event.loss))
+                reached = f", average precision {self.precisions[-1][1]:.3f}" if self.precisions else ""
+                console.progress_line(
+                    event.step, event.steps, f"training on {event.device}, loss {event.loss:.3f}{reached}"
+                )
+            case Validated():
+                self.precisions.append((event.step, event.average_precision))
+            case Finished():
+                self.model = event.model
+
+
+def _learn(
+    series: MicrographSeries,
+    tables: dict[str, ParticleTable],
+    settings: TrainingSettings,
+    old: PickerModel | None,
+    state: Path | None,
+) -> _Log:
+    from napari_caked.training import TrainingControl, training_events
+
+    log, control = _Log(), TrainingControl()
+    with _cancelled_by_keyboard(control):
+        for event in training_events(
+            series,
+            tables["labels"],
+            settings,
+            negatives=tables.get("negatives"),
+            validation=tables.get("validation labels"),
+            start=old,
+            state=state,
+            control=control,
+        ):
+            log.note(event)
+    if control.cancelled:
+        kept = state is not None and state.exists()
+        _say(
+            f"the state of the training is kept in {state}: the same command goes on from there"
+            if kept
+            else "nothing was kept; with --state FILE a training can be gone on with"
+        )
+        raise KeyboardInterrupt
+    if log.model is None:
+        raise TrainingError("training ended without a model")
+    return log
+
+
+@contextmanager
+def _cancelled_by_keyboard(control: TrainingControl) -> Iterator[None]:
+    """Let Ctrl-C end a training between two batches, when its state can be kept; pressed again, at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of Ctrl-C
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def cancel(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        control.cancel()
+
+    signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _cross_validate(
+    series: MicrographSeries, tables: dict[str, ParticleTable], settings: TrainingSettings, folds: int
+) -> None:
+    from napari_caked.cross_validation import cross_validate
+
+    result = cross_validate(
+        series,
+        tables["labels"],
+        settings,
+        folds,
+        negatives=tables.get("negatives"),
+        progress=console.progress_line,
+    )
+    typer.echo(result.table())
+    typer.echo("where not all particles are labelled, precision and what is made of it are lower bounds")
+
+
+def _summary(log: _Log) -> str:
+    assert log.model is not None
+    record = log.model.provenance
+    negatives = f" and {record['negatives']} negatives" if record["negatives"] else ""
+    best = max((precision for _, precision in log.precisions), default=None)
+    reached = "" if best is None else f", average precision {best:.3f} on {len(record['held_out'])} held out"
+    return (
+        f"trained on {record['device']} from {record['labels']} labels{negatives}, "
+        f"{record['expected_particles']:.0f} particles expected per micrograph{reached}"
+    )
+
+
+def _say(words: str) -> None:
+    console.progress_line(1, 1)  # which clears the line of progress on a terminal
+    typer.echo(words, err=True)
+
+
+def _on_these(table: ParticleTable, names: tuple[str, ...], what: str) -> ParticleTable:
+    """Particles on the named micrographs; a table may know of more of them, and says so, but not of none of them."""
+    kept = table.only_on(names)
+    if not len(kept):
+        return table.renamed_to(names)  # says what is wrong
+    if len(kept) < len(table):
+        _say(f"{len(table) - len(kept)} of {len(table)} {what} lie on other micrographs: not used")
+    return kept

@@ -22,7 +22,8 @@ from napari_caked.evaluation import evaluate
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
-from napari_caked.models.registry import build_network
+from napari_caked.models.registry import NETWORKS, build_network
+from napari_caked.objectives import find_objective
 from napari_caked.patch_learning import PatchLearner
 from napari_caked.patch_settings import PatchSettings
 from napari_caked.peaks import find_peaks
@@ -88,7 +89,10 @@ def readable_labels(
     ------
     LabelsError, CoordinatesError
         There are no labels, they lie on other micrographs or outside, or none would be left to learn from.
+    SettingsError
+        A network or an objective that there is not, or patience with nothing to look at.
     """
+    _require_known(settings)
     if not len(labels):
         raise LabelsError("there are no labels; mark some particles first (ten are enough to begin with)")
     nothing = ParticleTable(series.names, np.empty((0, 3)))
@@ -101,6 +105,8 @@ def readable_labels(
     if not held_out and settings.hold_out:
         held_out = _drawn(labels, settings)
         checking = labels.where(np.isin(labels.micrograph_index, list(held_out)))
+    if settings.patience is not None and not held_out:
+        raise SettingsError("patience needs micrographs to look at; hold some out, or give labels for validation")
     kept = labels.where(~np.isin(labels.micrograph_index, list(held_out)))
     if not len(kept):
         raise LabelsError(
@@ -111,6 +117,14 @@ def readable_labels(
     learned = sorted(talked_of | (empty - held_out), key=lambda i: series.names[i])
     order = sorted(held_out, key=lambda i: series.names[i])
     return Said(kept, said_not, tuple(learned), tuple(order), frozenset(empty - held_out), checking)
+
+
+def _require_known(settings: TrainingSettings) -> None:
+    """Refuse names that nobody knows before anything is read."""
+    if settings.network not in NETWORKS:
+        raise SettingsError(f"there is no network called '{settings.network}'; use one of {', '.join(NETWORKS)}")
+    if settings.objective not in (None, "likeness"):
+        find_objective(settings.objective)
 
 
 def _ordered(table: ParticleTable, series: MicrographSeries) -> ParticleTable:
@@ -446,7 +460,7 @@ def _patchwise(
         negatives,
         width=network.width,
         radius=radius,
-        expected_particles=teaching.expected * (1 - np.mean(empty)),
+        expected_particles=teaching.expected * float(1 - np.mean(empty)),
         device=device,
         seed=settings.seed,
     )

@@ -134,6 +134,10 @@ class TrainingSettings:
         _require(expected is None or expected > 0, "expected_particles", expected, "positive")
         _require(budget is None or budget > 0, "time_budget", budget, "positive, in seconds")
         _require(self.hold_out >= 0, "hold_out", self.hold_out, "0 or more micrographs")
+        looks = self.validate_every
+        _require(looks is None or looks >= 1, "validate_every", looks, "at least 1 step")
+        _require(self.patience is None or self.patience >= 1, "patience", self.patience, "at least 1 look")
+        _require(self.channels >= 1, "channels", self.channels, "at least 1")
         _require(self.autoencoder >= 0, "autoencoder", self.autoencoder, "0 or more")
         known = ("auto", "float32", "bfloat16", "float16")
         _require(self.precision in known, "precision", repr(self.precision), f"one of {', '.join(known)}")

@@ -91,7 +91,8 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            # Copies: the tensors of the file would end with it, should somebody replace or remove it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: no readable safetensors file ({error}); fetch or train it again") from error
     if metadata.get("format") != _FORMAT:

@@ -130,6 +130,10 @@ class DenseLearner:
                 index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = tensor
             current = self._optimiser.state_dict()
+            # AdamW itself would take what there is, and fail at the next step, or start anew without a word.
+            whole = all(one.keys() == {"step", "exp_avg", "exp_avg_sq"} for one in moments.values())
+            if int(state["steps"]) and not (whole and len(moments) == len(list(self.network.parameters()))):
+                raise ValueError("the optimiser's state is incomplete")
             self._optimiser.load_state_dict({"state": moments, "param_groups": current["param_groups"]})
             if self._scaler.is_enabled():
                 self._scaler.load_state_dict({key: value.item() for key, value in _under(state, "scaler").items()})

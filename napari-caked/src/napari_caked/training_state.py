@@ -87,7 +87,8 @@ def load_state(path: Path, lesson: Lesson, best: Best) -> int:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            # Copies: the tensors of the file would end with it, should somebody replace or remove it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (not a dict)
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{path}: not the state of a training; give another name, or remove it")
         training = json.loads(metadata["training"])

@@ -21,7 +21,7 @@ class CropSource:
     images
         Working images ``(y, x)``, all of one shape.
     planes
-        For each of them ``(k, y // 2 + 1, x // 2 + 1)``; element ``j`` lies at working pixel ``2 j``. The last one is
+        For each of them ``(k, (y - 1) // 2 + 1, (x - 1) // 2 + 1)``; element ``j`` lies at working pixel ``2 j``. The last one is
         taken for a weight, and is zero in the rim.
     size
         Side of a crop, 4 k + 1.
@@ -49,9 +49,11 @@ class CropSource:
         self._images = _padded(whole[:, 0], (rim,) * 4)
         rows, columns = whole.shape[-2] // 2 + 1, whole.shape[-1] // 2 + 1
         fitting = torch.stack([plane.to(device).half()[:, :rows, :columns] for plane in planes])
-        fitting = _padded(fitting, (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2]))
+        # The pixel that made an even side odd mirrors the one before the last, where the planes' last element lies.
+        more = (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2])
+        shown, weight = F.pad(fitting[:, :-1].float(), more, mode="replicate").half(), F.pad(fitting[:, -1:], more)
         half = (rim // 2,) * 4
-        self._planes = torch.cat([_padded(fitting[:, :-1], half), F.pad(fitting[:, -1:], half)], dim=1)
+        self._planes = torch.cat([_padded(shown, half), F.pad(weight, half)], dim=1)
         self._places = (rows + rim - size // 2, columns + rim - size // 2)
 
     def draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -65,8 +65,13 @@ def train(
         float, typer.Option(min=0, help="Weight of the reconstruction error, for those networks.")
     ] = TrainingSettings.autoencoder,
     steps: Annotated[
-        int | None, typer.Option(min=2, help="Batches to learn from; the network's own number if left out.", **_HIDDEN)
+        int | None,
+        typer.Option(min=2, help="Batches of the first round; the network's own number if left out.", **_HIDDEN),
     ] = TrainingSettings.steps,
+    reviews: Annotated[
+        int,
+        typer.Option(min=0, help=f"Further rounds, in which {TrainingSettings.network} learns from its own opinion."),
+    ] = TrainingSettings.reviews,
     time_budget: Annotated[
         float | None, typer.Option(help="Seconds after which learning ends.", **_HIDDEN)
     ] = TrainingSettings.time_budget,
@@ -121,6 +126,7 @@ def train(
         autoencoder=autoencoder,
         steps=steps,
         improving_steps=steps or TrainingSettings.improving_steps,
+        reviews=reviews,
         time_budget=time_budget,
         device=device,
         precision=precision,

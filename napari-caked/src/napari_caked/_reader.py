@@ -22,11 +22,18 @@ def read_model(path: str | Sequence[str]) -> list[LayerData]:
     from pathlib import Path
 
     from napari_caked.checkpoint import checksum, load_model
+    from napari_caked.errors import CheckpointError
+    from napari_caked.models import MatchedFilterNetwork
 
     layers: list[LayerData] = []
     for file in [path] if isinstance(path, str) else path:
         model = load_model(file)
-        template, _ = model.network.filter.kernels()
+        if not isinstance(model.network, MatchedFilterNetwork):
+            raise CheckpointError(
+                f"{file}: a network of the kind {model.network.name} has no template to show; pick with it instead "
+                "(napari-caked pick)"
+            )
+        template = model.network.filter.kernel()
         pixel = model.particle_diameter / model.preprocess.particle_width
         attributes = {
             "name": f"template of {Path(file).stem}",

@@ -112,8 +112,10 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             particle_diameter=float(description["particle_diameter"]),
             preprocess=PreprocessSettings(**description["preprocess"]),
             calibration=Calibration(**description["calibration"]),
-            provenance=description["provenance"],
+            provenance=dict(description["provenance"]),
         )
+        if model.particle_diameter <= 0:
+            raise ValueError(f"a particle diameter of {model.particle_diameter:g} Å")
     except (KeyError, TypeError, ValueError, RuntimeError, SettingsError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ _RIM = 12
 _CONTRAST, _BRIGHTNESS = 0.2, 0.1
 _WEIGHT_DECAY = 1e-2
 _HIGHEST_RATE = 3e-3
+#: What the highest rate is multiplied by in all rounds but the first.
+_LATER_RATE = 2 / 3
 #: Share of the steps in which the rate rises, and how far below its highest it begins and ends.
 _RISE, _FIRST, _LAST = 0.3, 1 / 25, 1 / 250_000
 
@@ -46,6 +48,8 @@ class DenseLearner:
         The network. Set it to evaluation mode for use between steps; a step sets it back.
     steps
         Done so far.
+    round
+        The one that is learned in, counted from 0.
     """
 
     def __init__(
@@ -58,13 +62,11 @@ class DenseLearner:
     ) -> None:
         # Channels last is the faster order of convolutions, on CPUs as well as on GPUs.
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps = 0
+        self.steps = self.round = 0
         self._crops, self._batch, self._precision, self._device = crops, settings.batch_size, precision, device
-        self._rate = settings.learning_rate or _HIGHEST_RATE
+        self._rate = self._first_rate = settings.learning_rate or _HIGHEST_RATE
         self._generator = torch.Generator().manual_seed(settings.seed + 1)
-        self._optimiser = torch.optim.AdamW(
-            network.parameters(), lr=self._rate, weight_decay=_WEIGHT_DECAY, fused=device.type == "cuda"
-        )
+        self._optimiser = self._new_optimiser()
         # Gradients in half precision would vanish without it; it does nothing for the other types.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
 
@@ -97,6 +99,20 @@ class DenseLearner:
         self.steps += 1
         return loss.detach()
 
+    def begin_round(self, targets: Sequence[torch.Tensor]) -> None:
+        """Learn from other targets and weights ``(2, y // 2 + 1, x // 2 + 1)`` of the micrographs, at lower rates."""
+        self._crops.replace_planes(2, targets)
+        self._rate = _LATER_RATE * self._first_rate
+        self._optimiser = self._new_optimiser()
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self._rate,
+            weight_decay=_WEIGHT_DECAY,
+            fused=self._device.type == "cuda",
+        )
+
     def _jittered(self, images: torch.Tensor) -> torch.Tensor:
         """Contrast and brightness of each crop changed a little; the correlation does not depend on either."""
         gain, shift = torch.randn((2, len(images), 1, 1, 1), generator=self._generator).to(images.device)
@@ -106,6 +122,8 @@ class DenseLearner:
         """Everything that is needed to go on exactly from here, as named tensors that a safetensors file can hold."""
         state = {
             "steps": torch.tensor(self.steps),
+            "round": torch.tensor(self.round),
+            "targets": self._crops.planes(2),
             "crops": self._crops.generator.get_state(),
             "jitter": self._generator.get_state(),
         }
@@ -139,7 +157,10 @@ class DenseLearner:
                 self._scaler.load_state_dict({key: value.item() for key, value in _under(state, "scaler").items()})
             self._crops.generator.set_state(state["crops"].cpu())
             self._generator.set_state(state["jitter"].cpu())
-            self.steps = int(state["steps"])
+            self.steps, self.round = int(state["steps"]), int(state["round"])
+            self._crops.replace_planes(2, list(state["targets"]))
+            if self.round:
+                self._rate = _LATER_RATE * self._first_rate
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"this training cannot go on from the saved state ({reason}); train anew") from error

@@ -1,11 +1,10 @@
-"""What a picker learns from, and what is learned of it: the parts of :mod:`napari_caked.training`."""
+"""One training: its micrographs, its network, its steps, and the picker that comes out."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,151 +12,33 @@ import torch
 from napari_caked.calibration import estimate_calibration
 from napari_caked.checkpoint import PickerModel
 from napari_caked.datasets.checks import CheckedLabels, check_labels
-from napari_caked.datasets.crops import CropSource
-from napari_caked.datasets.patches import PatchSource
 from napari_caked.dense_learning import DenseLearner
-from napari_caked.devices import device_in_words
 from napari_caked.errors import LabelsError, SettingsError, TrainingError
 from napari_caked.evaluation import evaluate
-from napari_caked.models import MatchedFilter, MatchedFilterNetwork
+from napari_caked.learners import Classroom, dense_learner, new_network, patch_learner, reviewed_targets
+from napari_caked.models import MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
-from napari_caked.models.registry import NETWORKS, build_network
-from napari_caked.objectives import find_objective
 from napari_caked.patch_learning import PatchLearner
-from napari_caked.patch_settings import PatchSettings
-from napari_caked.peaks import find_peaks
 from napari_caked.picking import candidates, picks_table
 from napari_caked.preprocess import WorkingImage, prepare
-from napari_caked.scoring import choose_precision, fastest_precision, score_map
+from napari_caked.said import Said
+from napari_caked.scoring import score_map
 from napari_caked.settings import PickSettings, TrainingSettings
-from napari_caked.teaching import Teaching, inner_radius, target_planes, teach
-from napari_empiarreader.coordinates import ParticleTable, match_names
+from napari_caked.teaching import Teaching, teach
+from napari_caked.training_record import fingerprint, provenance
+from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 
-__all__ = ["Lesson", "Material", "Said", "begin", "gather", "readable_labels"]
+__all__ = ["Lesson", "Material", "begin", "gather"]
 
-#: How much more a place counts that somebody has said something about, where a picker is improved.
-_EMPHASIS = 5.0
-_IMPROVING_RATE = 1e-3
 #: A label's logit is the highest within this many particle widths.
 _NEAR = 0.3
+#: Share of labelled particles from which on labels alone are enough.
+_MOST = 0.5
 #: Micrographs that a preview's calibration comes from.
 _FEW = 2
 _EVERYTHING = PickSettings(threshold=0.0)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What somebody has said about micrographs, in an order that depends neither on files nor on clicks.
-
-    Attributes
-    ----------
-    labels, negatives
-        Counted into the series.
-    learned, held_out
-        Indices of micrographs to learn from, and to look at how good the picker is.
-    empty
-        Those of ``learned`` that hold no particle.
-    validation
-        Labels of those held out.
-    """
-
-    labels: ParticleTable
-    negatives: ParticleTable
-    learned: tuple[int, ...]
-    held_out: tuple[int, ...]
-    empty: frozenset[int]
-    validation: ParticleTable
-
-    @property
-    def total(self) -> int:
-        """Micrographs to read."""
-        return len(self.learned) + len(self.held_out)
-
-
-def readable_labels(
-    series: MicrographSeries,
-    labels: ParticleTable,
-    negatives: ParticleTable | None,
-    validation: ParticleTable | None,
-    settings: TrainingSettings,
-) -> Said:
-    """Match all that was said to the micrographs.
-
-    Raises
-    ------
-    LabelsError, CoordinatesError
-        There are no labels, they lie on other micrographs or outside, or none would be left to learn from.
-    SettingsError
-        A network or an objective that there is not, or patience with nothing to look at.
-    """
-    _require_known(settings)
-    if not len(labels):
-        raise LabelsError("there are no labels; mark some particles first (ten are enough to begin with)")
-    nothing = ParticleTable(series.names, np.empty((0, 3)))
-    labels = _ordered(labels, series)
-    said_not = _ordered(negatives, series) if negatives is not None and len(negatives) else nothing
-    empty = _empty_micrographs(negatives, series)
-    _require_consistent(labels, empty, series)
-    checking = _ordered(validation, series) if validation is not None and len(validation) else nothing
-    held_out = {int(i) for i in np.unique(checking.micrograph_index)}
-    if not held_out and settings.hold_out:
-        held_out = _drawn(labels, settings)
-        checking = labels.where(np.isin(labels.micrograph_index, list(held_out)))
-    if settings.patience is not None and not held_out:
-        raise SettingsError("patience needs micrographs to look at; hold some out, or give labels for validation")
-    kept = labels.where(~np.isin(labels.micrograph_index, list(held_out)))
-    if not len(kept):
-        raise LabelsError(
-            "all labelled micrographs are held out, none is left to learn from; label particles on another one"
-        )
-    said_not = said_not.where(~np.isin(said_not.micrograph_index, list(held_out)))
-    talked_of = {int(i) for i in np.concatenate([kept.micrograph_index, said_not.micrograph_index])}
-    learned = sorted(talked_of | (empty - held_out), key=lambda i: series.names[i])
-    order = sorted(held_out, key=lambda i: series.names[i])
-    return Said(kept, said_not, tuple(learned), tuple(order), frozenset(empty - held_out), checking)
-
-
-def _require_known(settings: TrainingSettings) -> None:
-    """Refuse names that nobody knows before anything is read."""
-    if settings.network not in NETWORKS:
-        raise SettingsError(f"there is no network called '{settings.network}'; use one of {', '.join(NETWORKS)}")
-    if settings.objective not in (None, "likeness"):
-        find_objective(settings.objective)
-
-
-def _ordered(table: ParticleTable, series: MicrographSeries) -> ParticleTable:
-    table = table.renamed_to(series.names).require_inside(series.shape)
-    return table.where(np.lexsort(table.coordinates.T[::-1]))
-
-
-def _empty_micrographs(negatives: ParticleTable | None, series: MicrographSeries) -> set[int]:
-    named = list(negatives.metadata.get("empty_micrographs", ())) if negatives is not None else []
-    found = match_names(named, series.names)
-    unknown = [name for name, index in zip(named, found, strict=True) if index is None]
-    if unknown:
-        raise LabelsError(f"{unknown[0]} is marked as empty, but is none of the micrographs")
-    return {int(index) for index in found if index is not None}
-
-
-def _require_consistent(labels: ParticleTable, empty: set[int], series: MicrographSeries) -> None:
-    both = sorted(empty & {int(i) for i in labels.micrograph_index})
-    if both:
-        raise LabelsError(
-            f"{series.names[both[0]]} is marked as empty and has labels; remove the one or the others "
-            f"({len(both)} such micrograph{'s' * (len(both) > 1)})"
-        )
-
-
-def _drawn(labels: ParticleTable, settings: TrainingSettings) -> set[int]:
-    labelled = np.unique(labels.micrograph_index)
-    if len(labelled) <= settings.hold_out:
-        raise LabelsError(
-            f"{settings.hold_out} micrographs cannot be held out of {len(labelled)} with labels; label more of them, "
-            "or hold out fewer"
-        )
-    return {int(i) for i in np.random.default_rng(settings.seed).choice(labelled, settings.hold_out, replace=False)}
 
 
 class Material:
@@ -195,8 +76,11 @@ class Lesson:
 
     Attributes
     ----------
-    settings, device, steps
-        How, where, and how long.
+    settings, device
+        How, and where.
+    rounds
+        Steps of each round. Before each but the first the network looks at the micrographs again, and learns on from
+        what it thinks itself.
     network
         What learns.
     learner
@@ -207,11 +91,13 @@ class Lesson:
         What is odd about the labels.
     fingerprint
         Of data, labels and settings: the same for the same training only.
+    provenance
+        For the record.
     """
 
     settings: TrainingSettings
     device: torch.device
-    steps: int
+    rounds: tuple[int, ...]
     network: PickerNetwork
     learner: DenseLearner | PatchLearner
     expected: float
@@ -220,12 +106,25 @@ class Lesson:
     provenance: dict[str, object]
     _said: Said
     _material: Material
-    _labels: tuple[np.ndarray, ...]
-    _validation: list[int] = field(default_factory=list)
+    _room: Classroom
+
+    @property
+    def steps(self) -> int:
+        """Steps of all rounds."""
+        return sum(self.rounds)
 
     def learner_step(self, progress: float) -> torch.Tensor:
-        """Learn from one batch; the value of the objective, on the device."""
-        return self.learner.step(progress) if isinstance(self.learner, DenseLearner) else self.learner.step()
+        """Learn from one batch, ``progress`` (0 to 1) into the training; the value of the objective, on the device."""
+        if not isinstance(self.learner, DenseLearner):
+            return self.learner.step()
+        ends = np.cumsum(self.rounds) / self.steps
+        current = min(int(np.searchsorted(ends, progress, side="right")), len(self.rounds) - 1)
+        if current > self.learner.round:
+            model = self._calibrated(None, self.network.eval())
+            self.learner.begin_round(reviewed_targets(model, self._room))
+            self.learner.round = current
+        length = self.rounds[current] / self.steps
+        return self.learner.step(float(np.clip((progress - ends[current]) / length + 1, 0, 1)))
 
     @property
     def validates(self) -> bool:
@@ -245,11 +144,11 @@ class Lesson:
 
     def preview(self) -> PickerModel:
         """A copy of the picker as it is, calibrated on a few micrographs only."""
-        return self._calibrated(_FEW)
+        return self._calibrated(_FEW, self._copy())
 
     def finished(self, steps: int) -> PickerModel:
         """The picker, calibrated, with the record of its training."""
-        model = self._calibrated(None)
+        model = self._calibrated(None, self._copy())
         return replace(model, provenance=self.provenance | {"steps": steps})
 
     def _bare(self) -> PickerModel:
@@ -259,9 +158,16 @@ class Lesson:
         working = self._material.workings[index]
         return replace(working, image=working.image.to(self.device))
 
-    def _calibrated(self, at_most: int | None) -> PickerModel:
+    def _copy(self) -> PickerNetwork:
+        network = copy.deepcopy(self.network).cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return network.eval()  # type: ignore[no-any-return]
+
+    def _calibrated(self, at_most: int | None, network: PickerNetwork) -> PickerModel:
+        """A picker with ``network``, calibrated by the network that learns on at most so many micrographs."""
         model = self._bare()
-        chosen = [(i, yx) for i, yx in zip(self._said.learned, self._labels, strict=True) if len(yx)][:at_most]
+        chosen = [(i, yx) for i, yx in zip(self._said.learned, self._room.checked.centres, strict=True) if len(yx)][
+            :at_most
+        ]
         found, decoys, labelled = [], [], []
         for index, places in chosen:
             working = self._on_device(index)
@@ -281,7 +187,6 @@ class Lesson:
                 f"the network finds nothing on the labelled micrographs ({error}); use a smaller learning rate, or "
                 "more labels"
             ) from error
-        network = copy.deepcopy(self.network).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         return replace(model, network=network, calibration=calibration)
 
     def _logits_at(self, working: WorkingImage, places: np.ndarray) -> np.ndarray:
@@ -303,27 +208,36 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
     old = start.network.filter if start is not None and isinstance(start.network, MatchedFilterNetwork) else None
     empty = [i in said.empty for i in said.learned]
     teaching = teach(workings, checked.centres, checked.negatives, settings, empty=empty, matched=old)
-    steps = settings.all_steps if start is None else settings.improving_steps
-    network = _network(settings, teaching.matched, start)
+    room = Classroom(tuple(workings), checked, tuple(empty), settings, material.device)
+    network = new_network(settings, teaching.matched, start)
+    learner: DenseLearner | PatchLearner
     if isinstance(network, MatchedFilterNetwork):
-        learner: DenseLearner | PatchLearner = _dense(network, workings, checked, teaching, material, start, empty)
+        learner = dense_learner(network, room, teaching, start)
     else:
-        learner = _patchwise(network, workings, checked, teaching, material, empty)
-    record = _provenance(series, said, settings, teaching.expected, material.device)
+        assert isinstance(network, PatchNetwork)
+        learner = patch_learner(network, room, teaching.expected)
+    record = provenance(series, said, settings, teaching.expected, material.device)
     return Lesson(
         settings=settings,
         device=material.device,
-        steps=steps,
+        rounds=_rounds(settings, teaching, start),
         network=learner.network,
         learner=learner,
         expected=teaching.expected,
         warnings=tuple(str(warning) for warning in checked.warnings),
-        fingerprint=_fingerprint(record, start),
+        fingerprint=fingerprint(record, start),
         provenance=record,
         _said=said,
         _material=material,
-        _labels=checked.centres,
+        _room=room,
     )
+
+
+def _rounds(settings: TrainingSettings, teaching: Teaching, start: PickerModel | None) -> tuple[int, ...]:
+    """Steps of each round. Where most particles are labelled, the network's own opinion adds nothing: one round."""
+    if start is not None:
+        return (settings.improving_steps,)
+    return settings.round_lengths if teaching.share < _MOST else (settings.all_steps,)
 
 
 def _checked(said: Said, material: Material, workings: Sequence[WorkingImage]) -> CheckedLabels:
@@ -366,164 +280,7 @@ def _require_same_particle(start: PickerModel, settings: TrainingSettings) -> No
         )
 
 
-def _network(settings: TrainingSettings, matched: MatchedFilter, start: PickerModel | None) -> PickerNetwork:
-    if start is not None:
-        return copy.deepcopy(start.network)
-    # The seed must not touch the random numbers of whoever called.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        if settings.network == "matched":
-            return MatchedFilterNetwork(matched.profile, inner_radius(settings), settings.channels)
-        return build_network(settings.network)
-
-
-def _precision(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    return fastest_precision(device) if settings.precision == "auto" else choose_precision(settings.precision, device)
-
-
-def _dense(
-    network: MatchedFilterNetwork,
-    workings: Sequence[WorkingImage],
-    checked: CheckedLabels,
-    teaching: Teaching,
-    material: Material,
-    start: PickerModel | None,
-    empty: Sequence[bool],
-) -> DenseLearner:
-    settings, device = material.settings, material.device
-    network = network.to(device)
-    judge: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    if start is None:
-        judge = lambda i: (teaching.places[i], teaching.probabilities[i])  # noqa: E731
-    else:
-        judge = lambda i: _judged(start, network, workings[i], checked, i, empty[i])  # noqa: E731
-    planes = []
-    for i, working in enumerate(workings):
-        places, probabilities = judge(i)
-        said = np.concatenate([checked.centres[i], checked.negatives[i]])
-        target = target_planes(
-            (working.image.shape[0], working.image.shape[1]),
-            places,
-            probabilities,
-            working.valid.cpu().numpy(),
-            settings,
-            emphasised=said if start is not None else None,
-            emphasis=_EMPHASIS,
-        )
-        with torch.inference_mode():
-            seen = network.correlations(working.image.to(device)[None, None])[0].cpu()
-        planes.append(torch.cat([seen, target]))
-    crops = CropSource([w.image for w in workings], planes, settings.crop_size, device, settings.seed)
-    if start is not None and settings.learning_rate is None:
-        settings = replace(settings, learning_rate=_IMPROVING_RATE)
-    return DenseLearner(network, crops, settings, _precision(settings, device), device)
-
-
-def _judged(
-    start: PickerModel, network: PickerNetwork, working: WorkingImage, checked: CheckedLabels, i: int, empty: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the picker to improve thinks of a micrograph, and what was said of it since."""
-    from scipy.spatial import cKDTree
-
-    width, stride = start.preprocess.particle_width, network.stride
-    device = next(network.parameters()).device
-    scores = score_map(network.eval(), working.image.to(device)).cpu().numpy()
-    yx, logits = find_peaks(scores, PickSettings().minimum_distance * width / stride)
-    yx, p = yx * stride, start.calibration.scores(logits) * (not empty)
-    said = np.concatenate([checked.centres[i], checked.negatives[i]])
-    if len(said) and len(yx):
-        free = cKDTree(said).query(yx)[0] > 0.4 * width
-        yx, p = yx[free], p[free]
-    known = np.concatenate([np.ones(len(checked.centres[i])), np.zeros(len(checked.negatives[i]))])
-    return np.concatenate([said, yx]), np.concatenate([known, p])
-
-
-def _patchwise(
-    network: PickerNetwork,
-    workings: Sequence[WorkingImage],
-    checked: CheckedLabels,
-    teaching: Teaching,
-    material: Material,
-    empty: Sequence[bool],
-) -> PatchLearner:
-    settings, device = material.settings, material.device
-    assert isinstance(network, PatchNetwork)
-    radius = settings.label_radius * settings.preprocess.particle_width
-    negatives = [
-        _everywhere(w.valid, radius) if nothing else points
-        for w, points, nothing in zip(workings, checked.negatives, empty, strict=True)
-    ]
-    source = PatchSource(
-        [w.image for w in workings],
-        [w.valid for w in workings],
-        checked.centres,
-        negatives,
-        width=network.width,
-        radius=radius,
-        expected_particles=teaching.expected * float(1 - np.mean(empty)),
-        device=device,
-        seed=settings.seed,
-    )
-    defaults = PatchSettings()
-    precision = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
-    patches = PatchSettings(
-        objective=settings.objective or defaults.objective,
-        slack=settings.slack,
-        autoencoder=settings.autoencoder,
-        learning_rate=settings.learning_rate or defaults.learning_rate,
-        precision=precision[_precision(settings, device)],
-        seed=settings.seed,
-    )
-    return PatchLearner(network, source, patches)
-
-
-def _everywhere(valid: torch.Tensor, radius: float) -> np.ndarray:
-    """Places whose discs cover a whole micrograph."""
-    step = max(int(radius * 1.4), 1)
-    rows, columns = (np.arange(step // 2, length, step) for length in valid.shape)
-    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
-
-
 def _window(scores: np.ndarray, middle: np.ndarray, reach: float) -> np.ndarray:
     last = np.array(scores.shape) - 1
     (top, left), (bottom, right) = (np.rint(middle + d).astype(int).clip(0, last) for d in (-reach, reach))
     return scores[top : bottom + 1, left : right + 1]
-
-
-def _provenance(
-    series: MicrographSeries, said: Said, settings: TrainingSettings, expected: float, device: torch.device
-) -> dict[str, object]:
-    from importlib.metadata import version
-
-    fingerprint = hashlib.sha256("\n".join(sorted(series.names[i] for i in said.learned)).encode())
-    for table in (said.labels, said.negatives, said.validation):
-        # By name, not by number: the order of the files is no part of the data.
-        for i in sorted({int(i) for i in table.micrograph_index}, key=lambda i: series.names[i]):
-            fingerprint.update(series.names[i].encode())
-            fingerprint.update(np.ascontiguousarray(table.on(i)).tobytes())
-    empty = sorted(series.names[i] for i in said.empty)
-    fingerprint.update("\n".join(empty).encode())
-    return {
-        "settings": asdict(settings),
-        "labels": len(said.labels),
-        "negatives": len(said.negatives),
-        "empty_micrographs": len(said.empty),
-        "held_out": [series.names[i] for i in said.held_out],
-        "expected_particles": round(expected, 2),
-        "pixel_size": series.pixel_size,
-        "data": fingerprint.hexdigest(),
-        "source": series.source,
-        "device": device_in_words(device),
-        "versions": {"napari-caked": version("napari-caked"), "torch": str(torch.__version__)},
-    }
-
-
-def _fingerprint(record: dict[str, object], start: PickerModel | None) -> str:
-    """Of everything that decides a training."""
-    import json
-
-    decisive = [record[key] for key in ("settings", "data", "pixel_size", "held_out", "versions")]
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    for tensor in start.network.state_dict().values() if start is not None else ():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -55,7 +55,9 @@ class TrainingSettings:
     autoencoder
         Weight of the reconstruction error; only for networks that learn from patches.
     steps
-        Batches to learn from; None takes 200, or 1,500 batches of patches.
+        Batches to learn from in the first round; None takes 400, or 1,500 batches of patches.
+    reviews, review_steps
+        Further rounds of the default network, which learns on from its own opinion and the labels, and their batches.
     improving_steps
         The same where training starts from a picker that exists.
     time_budget
@@ -102,6 +104,8 @@ class TrainingSettings:
     slack: float | None = None
     autoencoder: float = 0.0
     steps: int | None = None
+    reviews: int = 2
+    review_steps: int = 100
     improving_steps: int = 80
     time_budget: float | None = None
     batch_size: int = 8
@@ -109,7 +113,7 @@ class TrainingSettings:
     learning_rate: float | None = None
     spot_width: float = 0.1
     spot_weight: float = 4.0
-    template_radius: float = 1.2
+    template_radius: float = 0.9
     inner_radius: float = 0.7
     label_radius: float = 0.2
     channels: int = 24
@@ -148,9 +152,16 @@ class TrainingSettings:
         _require(not (own and self.autoencoder), "autoencoder", self.autoencoder, "0 for the network matched")
 
     @property
+    def round_lengths(self) -> tuple[int, ...]:
+        """Batches of each round."""
+        if self.network == "matched":
+            return (self.steps or 400, *[self.review_steps] * self.reviews)
+        return (self.steps or 1500,)
+
+    @property
     def all_steps(self) -> int:
-        """Batches to learn from."""
-        return self.steps or (200 if self.network == "matched" else 1500)
+        """Batches of all rounds."""
+        return sum(self.round_lengths)
 
 
 @dataclass(frozen=True)

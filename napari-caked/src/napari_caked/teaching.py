@@ -25,6 +25,10 @@ __all__ = ["Teaching", "target_planes", "teach"]
 _APART = 0.65
 #: A maximum nearer to a label or a negative than this, in particle widths, is the same thing.
 _SAME = 0.4
+#: How much more than the picker's own opinion counts what somebody said.
+_EMPHASIS = 8.0
+#: Labels may lie so many times as far from the maxima of the second template as from those of the first.
+_WORSE = 1.3
 #: Likenesses that are averaged to the second template.
 _SURE = 0.8
 
@@ -43,12 +47,15 @@ class Teaching:
         For each micrograph ``(n,)``: 1 for labels, 0 for negatives.
     expected
         Particles per micrograph.
+    share
+        Share of the particles of all micrographs that are labelled.
     """
 
     matched: MatchedFilter
     places: tuple[np.ndarray, ...]
     probabilities: tuple[np.ndarray, ...]
     expected: float
+    share: float
 
 
 def teach(
@@ -78,26 +85,41 @@ def teach(
     images, width = [working.image for working in workings], settings.preprocess.particle_width
     radius = round(settings.template_radius * width)
     empty = list(empty) or [False] * len(workings)
-    members: Sequence[np.ndarray] = labels
-    for _ in range(1 if matched is not None else 2):
-        found = matched or MatchedFilter.from_labels(images, members, radius)
-        count = _counted(found, workings, labels, empty, settings)
-        likely = _probabilities(count, labels, negatives, empty, settings)
-        places, sure = [], []
-        for one, peaks, p, points in zip(labels, count.peaks, likely, negatives, strict=True):
-            free = _away(peaks, np.concatenate([one, points]), _SAME * width)
-            places.append((np.concatenate([one, points, peaks[free]]), p[free]))
-            # Labels are averaged as the correlation centres them: a click is some pixels off, a maximum is not.
-            sure.append(peaks[p >= _SURE])
+
+    def judged(template: MatchedFilter) -> tuple[MatchedFilter, ParticleCount, list[np.ndarray]]:
+        count = _counted(template, workings, labels, empty, settings)
+        return template, count, _probabilities(count, labels, negatives, empty, settings)
+
+    chosen = judged(matched or MatchedFilter.from_labels(images, labels, radius))
+    if matched is None:
+        # Labels are averaged as the correlation centres them: a click is some pixels off, a maximum is not.
+        sure = [peaks[p >= _SURE] for peaks, p in zip(chosen[1].peaks, chosen[2], strict=True)]
         if sum(map(len, sure)) >= sum(map(len, labels)):
-            members = sure
-    known = [np.concatenate([np.ones(len(a)), np.zeros(len(b))]) for a, b in zip(labels, negatives, strict=True)]
-    return Teaching(
-        found,
-        tuple(yx for yx, _ in places),
-        tuple(np.concatenate([k, p]) for k, (_, p) in zip(known, places, strict=True)),
-        _expected(count, labels, settings),
-    )
+            again = judged(MatchedFilter.from_labels(images, sure, radius))
+            # Of particles that are not round, the likenesses lie off their centres, and so would all that is learned.
+            if _miss(again[1], labels) <= _WORSE * _miss(chosen[1], labels):
+                chosen = again
+    found, count, likely = chosen
+    places, probabilities = [], []
+    for one, other, peaks, p in zip(labels, negatives, count.peaks, likely, strict=True):
+        free = _away(peaks, np.concatenate([one, other]), _SAME * width)
+        places.append(np.concatenate([one, other, peaks[free]]))
+        probabilities.append(np.concatenate([np.ones(len(one)), np.zeros(len(other)), p[free]]))
+    expected = _expected(count, labels, settings)
+    share = sum(map(len, labels)) / max(expected * (len(workings) - sum(empty)), 1.0)
+    return Teaching(found, tuple(places), tuple(probabilities), expected, share)
+
+
+def _miss(count: ParticleCount, labels: Sequence[np.ndarray]) -> float:
+    """Median distance of labels from their nearest maxima, in working pixels."""
+    from scipy.spatial import cKDTree
+
+    away = [
+        cKDTree(peaks).query(points)[0]
+        for peaks, points in zip(count.peaks, labels, strict=True)
+        if len(points) and len(peaks)
+    ]
+    return float(np.median(np.concatenate(away))) if away else 0.0
 
 
 @torch.inference_mode()
@@ -157,8 +179,7 @@ def _probabilities(
 ) -> list[np.ndarray]:
     """For each micrograph, how likely its maxima are particles, given that nobody has labelled them.
 
-    Where nearly all particles of a micrograph are labelled, a maximum without a label is hardly one of them: with a
-    share ``c`` of the particles labelled, the odds of the others are lower by ``1 - c`` (Elkan and Noto, KDD 2008).
+    Where nearly all particles of a micrograph are labelled, a maximum without a label is hardly one of them.
     """
     from scipy.optimize import brentq
     from scipy.special import expit, logit
@@ -170,11 +191,28 @@ def _probabilities(
         wanted = min(settings.expected_particles * number, 0.95 * len(together))
         shift = brentq(lambda offset: expit(together + offset).sum() - wanted, -100, 100)
         odds = [o + shift for o in odds]
-    likely = []
-    for o, points, nothing in zip(odds, labels, empty, strict=True):
-        share = min(len(points) / max(float(expit(o).sum()), len(points), 1.0), 0.98)
-        likely.append(np.zeros(len(o)) if nothing else expit(o + np.log1p(-share)))
-    return likely
+    return [
+        np.zeros(len(o)) if nothing else unlabelled_probabilities(o, labelled_share(o, points))
+        for o, points, nothing in zip(odds, labels, empty, strict=True)
+    ]
+
+
+def labelled_share(odds: np.ndarray, labels: np.ndarray) -> float:
+    """Share of a micrograph's particles that are labelled, from the log-odds of its maxima ``(n,)``; below 1."""
+    from scipy.special import expit
+
+    return min(len(labels) / max(float(expit(odds).sum()), len(labels), 1.0), 0.98)
+
+
+def unlabelled_probabilities(odds: np.ndarray, share: float) -> np.ndarray:
+    """How likely maxima ``(n,)`` are particles, given that nobody has labelled them.
+
+    With a share ``c`` of the particles labelled, the odds of the others are lower by ``1 - c`` (Elkan and Noto, KDD
+    2008).
+    """
+    from scipy.special import expit
+
+    return np.asarray(expit(odds + np.log1p(-share)))
 
 
 def _away(points: np.ndarray, others: np.ndarray, distance: float) -> np.ndarray:
@@ -193,8 +231,8 @@ def target_planes(
     valid: np.ndarray,
     settings: TrainingSettings,
     *,
-    emphasised: np.ndarray | None = None,
-    emphasis: float = 1.0,
+    said: np.ndarray | None = None,
+    emphasis: float = 0.0,
 ) -> torch.Tensor:
     """What a network shall say on every second pixel, and how much each counts.
 
@@ -208,8 +246,11 @@ def target_planes(
         ``(y, x)`` bool: pixels that show specimen; the others do not count.
     settings
         Spot size and weights.
-    emphasised, emphasis
-        Places ``(n, 2)`` whose spots count so many times more.
+    said
+        Places ``(n, 2)`` that somebody has said something about. Given them, other places count the less the more
+        doubtful they are.
+    emphasis
+        0 to 1: with 1, places that somebody has said something about count :data:`_EMPHASIS` times as much as others.
 
     Returns
     -------
@@ -226,10 +267,13 @@ def target_planes(
         target[part] = np.maximum(target[part], p * spot)
         if p == 0:  # somebody said so
             weight[part] *= 1 + (settings.spot_weight - 1) * spot
+    for place, p in zip(places, probabilities, strict=True) if said is not None else ():
+        part, spot = _spot(place, y, x, 2 * sigma)
+        weight[part] *= 1 - spot * (1 - abs(2 * p - 1))
     weight *= 1 + (settings.spot_weight - 1) * target
-    for place in emphasised if emphasised is not None else ():
+    for place in said if said is not None else ():
         part, spot = _spot(place, y, x, sigma)
-        weight[part] *= 1 + (emphasis - 1) * spot
+        weight[part] *= 1 + emphasis * (_EMPHASIS - 1) * spot
     return torch.from_numpy(np.stack([target, weight]))
 
 

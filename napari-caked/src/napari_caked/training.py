@@ -22,7 +22,8 @@ import torch
 from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device, device_in_words
 from napari_caked.errors import DeviceError, TrainingError
-from napari_caked.lessons import Lesson, Material, begin, gather, readable_labels
+from napari_caked.lessons import Lesson, Material, begin, gather
+from napari_caked.said import readable_labels
 from napari_caked.settings import TrainingSettings
 from napari_caked.training_state import Best, load_state, save_state
 from napari_empiarreader.coordinates import ParticleTable

@@ -21,8 +21,8 @@ class CropSource:
     images
         Working images ``(y, x)``, all of one shape.
     planes
-        For each of them ``(k, (y - 1) // 2 + 1, (x - 1) // 2 + 1)``; element ``j`` lies at working pixel ``2 j``. The last one is
-        taken for a weight, and is zero in the rim.
+        For each of them ``(k, (y - 1) // 2 + 1, (x - 1) // 2 + 1)``; element ``j`` lies at working pixel ``2 j``. The
+        last one is taken for a weight, and is zero in the rim.
     size
         Side of a crop, 4 k + 1.
     device
@@ -48,12 +48,8 @@ class CropSource:
         whole = torch.stack([_padded(image.to(device).half()[None], odd) for image in images])
         self._images = _padded(whole[:, 0], (rim,) * 4)
         rows, columns = whole.shape[-2] // 2 + 1, whole.shape[-1] // 2 + 1
-        fitting = torch.stack([plane.to(device).half()[:, :rows, :columns] for plane in planes])
-        # The pixel that made an even side odd mirrors the one before the last, where the planes' last element lies.
-        more = (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2])
-        shown, weight = F.pad(fitting[:, :-1].float(), more, mode="replicate").half(), F.pad(fitting[:, -1:], more)
-        half = (rim // 2,) * 4
-        self._planes = torch.cat([_padded(shown, half), F.pad(weight, half)], dim=1)
+        self._rim, self._rows, self._columns = rim // 2, rows, columns
+        self._planes = self._rimmed(planes)
         self._places = (rows + rim - size // 2, columns + rim - size // 2)
 
     def draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,6 +60,32 @@ class CropSource:
         images = _cut(self._images[:, None], which, 2 * tops, 2 * lefts, self.size)
         planes = _cut(self._planes, which, tops, lefts, side)
         return _turned(images, turn), _turned(planes, turn)
+
+    def planes(self, first: int) -> torch.Tensor:
+        """``(micrograph, k - first, y // 2 + 1, x // 2 + 1)``: the planes from number ``first`` on, without rim."""
+        rows, columns = slice(self._rim, self._rim + self._rows), slice(self._rim, self._rim + self._columns)
+        return self._planes[:, first:, rows, columns]
+
+    def replace_planes(self, first: int, planes: Sequence[torch.Tensor]) -> None:
+        """Put other planes in the place of those from number ``first`` on.
+
+        Raises
+        ------
+        ValueError
+            They are too many, too few, or of another shape.
+        """
+        rimmed = self._rimmed(planes)
+        if rimmed.shape != self._planes[:, first:].shape:
+            raise ValueError(f"planes of shape {tuple(rimmed.shape)}, not {tuple(self._planes[:, first:].shape)}")
+        self._planes = torch.cat([self._planes[:, :first], rimmed], dim=1)
+
+    def _rimmed(self, planes: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Planes with their mirrored rim, that of the last one zero."""
+        device, rows, columns = self._images.device, self._rows, self._columns
+        fitting = torch.stack([plane.to(device).half()[:, :rows, :columns] for plane in planes])
+        fitting = _padded(fitting, (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2]))
+        half = (self._rim,) * 4
+        return torch.cat([_padded(fitting[:, :-1], half), F.pad(fitting[:, -1:], half)], dim=1)
 
     def _integers(self, below: int, count: int) -> torch.Tensor:
         return torch.randint(below, (count,), generator=self.generator)

@@ -61,6 +61,10 @@ class MatchedFilter(nn.Module):
                 count.index_add_(0, ring[inside], torch.ones_like(patch[inside]))
         return cls(total / count.clamp(min=1))
 
+    def kernel(self) -> torch.Tensor:
+        """The template as an image ``(size, size)`` of zero mean and unit norm."""
+        return _kernels(self.profile)[0]
+
     def forward(self, images: torch.Tensor, radius: int | None = None, stride: int = 1) -> torch.Tensor:
         """Correlation, -1 to 1, of ``(batch, 1, y, x)`` images.
 
@@ -116,6 +120,8 @@ class MatchedFilterNetwork(PickerNetwork):
 
     def __init__(self, profile: torch.Tensor | int, inner: int = 14, channels: int = 24) -> None:
         super().__init__()
+        if not (isinstance(inner, int) and inner >= 1):
+            raise ValueError(f"the inner radius is {inner}, but must be 1 or more working pixels")
         self.channels, self.inner = channels, inner
         self.filter = MatchedFilter(torch.zeros(profile) if isinstance(profile, int) else profile)
         self.stem = _layer(1, channels, kernel=5, stride=2)
@@ -159,7 +165,10 @@ class MatchedFilterNetwork(PickerNetwork):
             correlations = self.correlations(images)
         fine = self.fine(torch.cat([self.stem(images), correlations], dim=1))
         coarse = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear", align_corners=True)
-        return self.head(self.merge(torch.cat([fine, coarse], dim=1)))[:, 0]
+        merged = self.merge(torch.cat([fine, coarse], dim=1))
+        # A logit in half precision would be one of few values, and peaks would tie.
+        with torch.autocast(images.device.type, enabled=False):
+            return self.head(merged.float())[:, 0]
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:

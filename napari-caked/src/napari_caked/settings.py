@@ -55,9 +55,10 @@ class TrainingSettings:
     autoencoder
         Weight of the reconstruction error; only for networks that learn from patches.
     steps
-        Batches to learn from in the first round; None takes 400, or 1,500 batches of patches.
-    reviews, review_steps
-        Further rounds of the default network, which learns on from its own opinion and the labels, and their batches.
+        Batches to learn from; None takes 600, or 1,500 batches of patches.
+    reviews
+        How often the default network, in the second half of its training, looks at the micrographs itself and learns
+        on from its own opinion and the labels.
     improving_steps
         The same where training starts from a picker that exists.
     time_budget
@@ -104,8 +105,7 @@ class TrainingSettings:
     slack: float | None = None
     autoencoder: float = 0.0
     steps: int | None = None
-    reviews: int = 2
-    review_steps: int = 100
+    reviews: int = 3
     improving_steps: int = 80
     time_budget: float | None = None
     batch_size: int = 8
@@ -128,6 +128,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Refuse what would fail later, with a worse message."""
         _require(self.steps is None or self.steps >= 2, "steps", self.steps, "at least 2")
+        _require(self.reviews >= 0, "reviews", self.reviews, "0 or more")
         _require(self.improving_steps >= 2, "improving_steps", self.improving_steps, "at least 2")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
         fits = self.crop_size >= 33 and self.crop_size % 4 == 1
@@ -152,16 +153,15 @@ class TrainingSettings:
         _require(not (own and self.autoencoder), "autoencoder", self.autoencoder, "0 for the network matched")
 
     @property
-    def round_lengths(self) -> tuple[int, ...]:
-        """Batches of each round."""
-        if self.network == "matched":
-            return (self.steps or 400, *[self.review_steps] * self.reviews)
-        return (self.steps or 1500,)
-
-    @property
     def all_steps(self) -> int:
         """Batches of all rounds."""
-        return sum(self.round_lengths)
+        return self.steps or (600 if self.network == "matched" else 1500)
+
+    @property
+    def round_lengths(self) -> tuple[int, ...]:
+        """Batches of each round: half of all before the first review, as many between any two of the others."""
+        length = self.all_steps // (2 * self.reviews) if self.reviews and self.network == "matched" else 0
+        return (self.all_steps - self.reviews * length, *[length] * self.reviews) if length else (self.all_steps,)
 
 
 @dataclass(frozen=True)

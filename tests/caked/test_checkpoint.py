@@ -26,7 +26,11 @@ def model() -> PickerModel:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return PickerModel(
-        network.eval(), 120.0, PreprocessSettings(normalization="affine"), Calibration(1.5, 0.25), {"seed": 3, "settings": {"steps": 5}}
+        network.eval(),
+        120.0,
+        PreprocessSettings(normalization="affine"),
+        Calibration(1.5, 0.25),
+        {"seed": 3, "settings": {"steps": 5}},
     )
 
 
@@ -124,6 +128,12 @@ def test_weights_of_another_program_are_an_error(tmp_path, metadata):
         load_model(path)
 
 
+def test_an_older_version_is_an_error_that_says_to_train_again(path):
+    rewrite(path, lambda description: description.update(version=1))
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: written by an older napari-caked.*train again"):
+        load_model(path)
+
+
 def test_a_newer_version_is_an_error_that_says_to_update(path):
     rewrite(path, lambda description: description.update(version=99))
     with pytest.raises(CheckpointError, match=r"m\.safetensors: written by a newer napari-caked \(format 99.*update"):
@@ -136,12 +146,23 @@ def test_a_newer_version_is_an_error_that_says_to_update(path):
         lambda d: d.pop("calibration"),
         lambda d: d.pop("version"),
         lambda d: d.update(version="two"),
-        lambda d: d.update(channels=5),
-        lambda d: d.update(channels="many"),
-        lambda d: d.update(channels=10**9),
+        lambda d: d.update(version=2.5),
+        lambda d: d.update(network="unet"),
+        lambda d: d.update(network=["matched"]),
+        lambda d: d.update(configuration=None),
+        lambda d: d["configuration"].update(channels=5),
+        lambda d: d["configuration"].update(channels="many"),
+        lambda d: d["configuration"].update(colour="red"),
+        lambda d: d["configuration"].update(inner="many"),
+        lambda d: d["configuration"].update(inner=-3),
+        lambda d: d["configuration"].pop("profile"),
         lambda d: d.update(particle_diameter=None),
         lambda d: d.update(particle_diameter=float("nan")),
+        lambda d: d.update(particle_diameter=-5.0),
         lambda d: d["calibration"].update(offset=float("inf")),
+        lambda d: d["calibration"].update(slope=-1.0),
+        lambda d: d["calibration"].update(share=2.0),
+        lambda d: d.update(provenance=7),
         lambda d: d.update(preprocess={"colour": "red"}),
         lambda d: d.update(preprocess=7),
     ],
@@ -162,9 +183,10 @@ def test_a_description_that_makes_no_sense_is_an_error(path, change):
         lambda t: t.update({"filter.profile": torch.ones(3, 3)}),
         lambda t: t.update({"filter.profile": torch.ones(1)}),
         lambda t: t["head.weight"].fill_(float("nan")),
-        lambda t: t["slope"].fill_(float("inf")),
+        lambda t: t["filter.profile"].fill_(float("inf")),
+        lambda t: t.update({"head.weight": t["head.weight"].half()}),
     ],
-    ids=["missing", "no profile", "extra", "shape", "profile shape", "profile length", "nan", "infinite"],
+    ids=["missing", "no profile", "extra", "shape", "profile shape", "profile length", "nan", "infinite", "type"],
 )
 def test_tensors_that_make_no_sense_are_an_error(path, change):
     rewrite(path, change_tensors=change)
@@ -177,3 +199,36 @@ def test_a_damaged_description_is_an_error(path, text):
     rewrite(path, metadata={"format": "napari-caked picker", "picker": text})
     with pytest.raises(CheckpointError, match=r"m\.safetensors"):
         load_model(path)
+
+
+@pytest.mark.parametrize("key", ["profile", "channels"])
+@pytest.mark.parametrize("size", [10**6, 10**12, 10**18, 10**30, -1, 0], ids=str)
+def test_a_hostile_size_is_an_error_and_takes_no_memory(path, key, size):
+    resource = pytest.importorskip("resource", reason="Windows does not tell the memory of a process this way")
+    rewrite(path, lambda d: d["configuration"].update({key: size}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"m\.safetensors"):
+        load_model(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize("size", [10**12, -1], ids=str)
+def test_a_hostile_size_of_another_network_is_an_error_too(path, size):
+    rewrite(path, lambda d: d.update(network="conv31", configuration={"units": size}))
+    with pytest.raises(CheckpointError, match=r"m\.safetensors"):
+        load_model(path)
+
+
+def test_a_model_that_was_read_outlives_its_file(path, ring_data):
+    """Given a file that somebody truncates while its model is in use, then the model works on."""
+    series, _ = ring_data(1, size=164)
+    read, settings = load_model(path), PickSettings(threshold=0, device="cpu")
+    before = pick(series, read, settings)
+    path.write_bytes(b"")
+    np.testing.assert_array_equal(pick(series, read, settings).features["score"], before.features["score"])
+
+
+def test_numbers_that_are_none_are_never_written(tmp_path, model):
+    with pytest.raises(ValueError, match="calibration's offset is nan"):
+        Calibration(1.0, float("nan"))
+    assert np.isfinite([model.calibration.slope, model.calibration.offset]).all()

@@ -14,7 +14,14 @@ from napari_caked.settings import PickSettings, TrainingSettings
 from napari_empiarreader.coordinates import ParticleTable
 
 QUICK = TrainingSettings(
-    particle_diameter=120.0, steps=2, batch_size=2, crop_size=65, channels=8, device="cpu", precision="float32"
+    particle_diameter=120.0,
+    steps=2,
+    batch_size=2,
+    crop_size=65,
+    channels=8,
+    device="cpu",
+    precision="float32",
+    reviews=0,
 )
 
 

@@ -17,14 +17,32 @@ from napari_caked.settings import TrainingSettings
         ("batch_size", 1),
         ("crop_size", 96),
         ("crop_size", 29),
-        ("unlabelled_pixels", 0),
+        ("improving_steps", 1),
         ("learning_rate", 0.0),
         ("expected_particles", -3.0),
+        ("time_budget", 0.0),
+        ("time_budget", float("nan")),
+        ("hold_out", -1),
+        ("validate_every", 0),
+        ("patience", 0),
+        ("channels", 0),
+        ("autoencoder", 0.5),
+        ("autoencoder", -0.5),
+        ("objective", "nnpu"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(name, value):
     with pytest.raises(SettingsError, match=f"{name} is {value}"):
         TrainingSettings(120.0, **{name: value})
+
+
+@pytest.mark.parametrize("network", ["conv31", "resnet16"])
+def test_networks_of_patches_take_other_objectives_and_more_steps(network):
+    settings = TrainingSettings(120.0, network=network, objective="nnpu", autoencoder=0.5)
+    assert settings.all_steps == 1500 > TrainingSettings(120.0).all_steps
+    assert TrainingSettings(120.0, network=network, steps=7).all_steps == 7
+    with pytest.raises(SettingsError, match="objective is likeness"):
+        TrainingSettings(120.0, network=network, objective="likeness")
 
 
 def test_the_normalisation_that_is_asked_for_decides():

@@ -25,7 +25,14 @@ from napari_empiarreader.errors import CoordinatesError, PixelSizeError
 from napari_empiarreader.micrographs import MicrographSeries
 
 QUICK = TrainingSettings(
-    particle_diameter=120.0, steps=4, batch_size=2, crop_size=65, channels=8, device="cpu", precision="float32"
+    particle_diameter=120.0,
+    steps=4,
+    batch_size=2,
+    crop_size=65,
+    channels=8,
+    device="cpu",
+    precision="float32",
+    reviews=0,
 )
 LEARNING = replace(QUICK, steps=40, batch_size=4)
 ALL = PickSettings(threshold=0, device="cpu")

@@ -29,7 +29,14 @@ from napari_caked.training import (
 from napari_empiarreader.coordinates import ParticleTable
 
 QUICK = TrainingSettings(
-    particle_diameter=120.0, steps=6, batch_size=2, crop_size=65, channels=8, device="cpu", precision="float32"
+    particle_diameter=120.0,
+    steps=6,
+    batch_size=2,
+    crop_size=65,
+    channels=8,
+    device="cpu",
+    precision="float32",
+    reviews=0,
 )
 PATCHES = replace(QUICK, network="conv31", steps=4)
 ALL = PickSettings(threshold=0, device="cpu")

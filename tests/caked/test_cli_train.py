@@ -19,7 +19,7 @@ from napari_empiarreader.coordinates import ParticleTable, write_particles
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import write_mrc
 
-QUICK = ["--steps", "2", "--device", "cpu"]
+QUICK = ["--steps", "2", "--reviews", "0", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_every_option_reaches_the_training(folder, tmp_path, called):
         folder,
         tmp_path / "m.safetensors",
         *("--expected", 12, "--network", "conv31", "--objective", "ge-kl", "--slack", 5, "--autoencoder", 0.5),
-        *("--steps", 7, "--time-budget", 30, "--device", "cpu", "--precision", "float32", "--seed", 4),
+        *("--steps", 7, "--reviews", 1, "--time-budget", 30, "--device", "cpu", "--precision", "float32", "--seed", 4),
         *("--hold-out", 1, "--patience", 3, "--validation", folder / "third.star", "--state", tmp_path / "s"),
         *("--negatives", folder / "negatives.star"),
     )
@@ -92,6 +92,7 @@ def test_every_option_reaches_the_training(folder, tmp_path, called):
         slack=5,
         autoencoder=0.5,
         steps=7,
+        reviews=1,
         improving_steps=7,
         time_budget=30,
         device="cpu",
@@ -199,7 +200,9 @@ def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(folder, tmp_path, monkeypa
 
     monkeypatch.setattr(training, "training_events", watched)
     before = signal.getsignal(signal.SIGINT)
-    options = ["--steps", 6, "--device", "cpu"] + (["--state", tmp_path / "state"] if with_state else [])
+    options = ["--steps", 6, "--reviews", 0, "--device", "cpu"] + (
+        ["--state", tmp_path / "state"] if with_state else []
+    )
     result = call(folder, tmp_path / "m.safetensors", *options)
     assert result.exit_code == 130
     assert not (tmp_path / "m.safetensors").exists()

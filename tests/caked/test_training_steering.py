@@ -287,15 +287,18 @@ def interrupted(data, path, settings, after, **options):
 
 
 @pytest.mark.parametrize(
-    "settings", [QUICK, PATCHES, replace(PATCHES, autoencoder=0.1)], ids=["matched", "conv31", "autoencoder"]
+    "settings",
+    [QUICK, replace(QUICK, steps=2, reviews=2, review_steps=2), PATCHES, replace(PATCHES, autoencoder=0.1)],
+    ids=["matched", "reviews", "conv31", "autoencoder"],
 )
-def test_a_training_that_goes_on_has_the_same_bits_as_one_that_never_stopped(data, tmp_path, settings):
+@pytest.mark.parametrize("after", [2, 3])
+def test_a_training_that_goes_on_has_the_same_bits_as_one_that_never_stopped(data, tmp_path, settings, after):
     path = tmp_path / "state"
     whole = list(training_events(data[0], labels_on(data, 0, 1), settings))
-    interrupted(data, path, settings, 2)
+    interrupted(data, path, settings, after)
     rest = list(training_events(data[0], labels_on(data, 0, 1), settings, state=path))
-    assert [event.step for event in of(Step, rest)] == list(range(3, settings.steps + 1))
-    assert of(Step, rest) == of(Step, whole)[2:]
+    assert [event.step for event in of(Step, rest)] == list(range(after + 1, settings.all_steps + 1))
+    assert of(Step, rest) == of(Step, whole)[after:]
     assert same(weights(rest[-1].model), weights(whole[-1].model))
     assert rest[-1].model.calibration == whole[-1].model.calibration
     assert list(tmp_path.iterdir()) == []

@@ -84,10 +84,13 @@ def dense_learner(
     settings, device = room.settings, room.device
     network = network.to(device)
     if start is None:
-        targets = [
-            _target(room, i, yx, p)
-            for i, (yx, p) in enumerate(zip(teaching.places, teaching.probabilities, strict=True))
+        # A template that misses the labels teaches wrong places: then what was said counts more from the start.
+        said = [
+            None if teaching.centred else np.concatenate(both)
+            for both in zip(room.checked.centres, room.checked.negatives, strict=True)
         ]
+        taught = zip(teaching.places, teaching.probabilities, said, strict=True)
+        targets = [_target(room, i, yx, p, one, 1 - teaching.share) for i, (yx, p, one) in enumerate(taught)]
     else:
         targets = reviewed_targets(replace(start, network=network.eval()), room)
         if settings.learning_rate is None:

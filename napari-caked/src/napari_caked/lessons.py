@@ -234,10 +234,18 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
 
 
 def _rounds(settings: TrainingSettings, teaching: Teaching, start: PickerModel | None) -> tuple[int, ...]:
-    """Steps of each round. Where most particles are labelled, the network's own opinion adds nothing: one round."""
+    """Steps of each round.
+
+    Where most particles are labelled, the network's own opinion adds nothing: one round. Where the template misses the
+    labels, there is little to learn from it: all rounds are equally long.
+    """
     if start is not None:
         return (settings.improving_steps,)
-    return settings.round_lengths if teaching.share < _MOST else (settings.all_steps,)
+    lengths = settings.round_lengths if teaching.share < _MOST else (settings.all_steps,)
+    if teaching.centred:
+        return lengths
+    equal = settings.all_steps // len(lengths)
+    return (settings.all_steps - equal * (len(lengths) - 1), *[equal] * (len(lengths) - 1))
 
 
 def _checked(said: Said, material: Material, workings: Sequence[WorkingImage]) -> CheckedLabels:

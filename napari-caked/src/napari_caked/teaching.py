@@ -27,6 +27,8 @@ _APART = 0.65
 _SAME = 0.4
 #: How much more than the picker's own opinion counts what somebody said.
 _EMPHASIS = 8.0
+#: Labels that lie farther than this from the maxima, in particle widths, are not where the likenesses are.
+_OFF = 0.1
 #: Labels may lie so many times as far from the maxima of the second template as from those of the first.
 _WORSE = 1.3
 #: Likenesses that are averaged to the second template.
@@ -49,6 +51,8 @@ class Teaching:
         Particles per micrograph.
     share
         Share of the particles of all micrographs that are labelled.
+    centred
+        Whether the likenesses lie where the labels do. Those of particles that are not round may lie off the centres.
     """
 
     matched: MatchedFilter
@@ -56,6 +60,7 @@ class Teaching:
     probabilities: tuple[np.ndarray, ...]
     expected: float
     share: float
+    centred: bool
 
 
 def teach(
@@ -107,7 +112,8 @@ def teach(
         probabilities.append(np.concatenate([np.ones(len(one)), np.zeros(len(other)), p[free]]))
     expected = _expected(count, labels, settings)
     share = sum(map(len, labels)) / max(expected * (len(workings) - sum(empty)), 1.0)
-    return Teaching(found, tuple(places), tuple(probabilities), expected, share)
+    centred = _miss(count, labels) <= _OFF * width
+    return Teaching(found, tuple(places), tuple(probabilities), expected, share, centred)
 
 
 def _miss(count: ParticleCount, labels: Sequence[np.ndarray]) -> float:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from napari_caked.datasets.crops import CropSource
 from napari_caked.errors import CheckpointError
+from napari_caked.learner_state import load_optimiser, optimiser_state, under
 from napari_caked.models import MatchedFilterNetwork
 from napari_caked.settings import TrainingSettings
 
@@ -128,9 +129,7 @@ class DenseLearner:
             "jitter": self._generator.get_state(),
         }
         state |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for index, moments in self._optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-        state |= {f"scaler.{name}": torch.tensor(value) for name, value in self._scaler.state_dict().items()}
+        state |= optimiser_state(self._optimiser, self._scaler)
         return {name: tensor.detach().clone().cpu().contiguous() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -142,19 +141,8 @@ class DenseLearner:
             The state is that of another network, or incomplete.
         """
         try:
-            self.network.load_state_dict(_under(state, "network"))
-            moments: dict[int, dict[str, torch.Tensor]] = {}
-            for name, tensor in _under(state, "optimiser").items():
-                index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = tensor
-            current = self._optimiser.state_dict()
-            # AdamW itself would take what there is, and fail at the next step, or start anew without a word.
-            whole = all(one.keys() == {"step", "exp_avg", "exp_avg_sq"} for one in moments.values())
-            if int(state["steps"]) and not (whole and len(moments) == len(list(self.network.parameters()))):
-                raise ValueError("the optimiser's state is incomplete")
-            self._optimiser.load_state_dict({"state": moments, "param_groups": current["param_groups"]})
-            if self._scaler.is_enabled():
-                self._scaler.load_state_dict({key: value.item() for key, value in _under(state, "scaler").items()})
+            self.network.load_state_dict(under(state, "network"))
+            load_optimiser(state, self._optimiser, self._scaler, is_new=not int(state["steps"]))
             self._crops.generator.set_state(state["crops"].cpu())
             self._generator.set_state(state["jitter"].cpu())
             self.steps, self.round = int(state["steps"]), int(state["round"])
@@ -180,7 +168,3 @@ def _one_cycle(progress: float) -> float:
     else:
         start, end, way = 1.0, _LAST, min((progress - _RISE) / (1 - _RISE), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * way)) / 2
-
-
-def _under(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in state.items() if key.startswith(f"{name}.")}

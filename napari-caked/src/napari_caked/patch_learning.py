@@ -10,6 +10,7 @@ import torch
 
 from napari_caked.datasets.patches import PatchSource, jittered
 from napari_caked.errors import CheckpointError
+from napari_caked.learner_state import load_optimiser, optimiser_state, under
 from napari_caked.models.decoder import PatchDecoder, reconstruction_error
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.objectives import find_objective
@@ -81,9 +82,7 @@ class PatchLearner:
         state = {"steps": torch.tensor(self.steps), "generator": self._source.generator.get_state()}
         for name, part in self._parts().items():
             state |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
-        for index, moments in self._optimiser.state_dict()["state"].items():
-            state |= {f"optimiser.{index}.{key}": tensor for key, tensor in moments.items()}
-        state |= {f"scaler.{key}": torch.tensor(value) for key, value in self._scaler.state_dict().items()}
+        state |= optimiser_state(self._optimiser, self._scaler)
         return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -98,10 +97,8 @@ class PatchLearner:
         """
         try:
             for name, part in self._parts().items():
-                part.load_state_dict(_under(state, name))
-            self._optimiser.load_state_dict(self._optimiser_state(_under(state, "optimiser")))
-            if self._scaler.is_enabled():
-                self._scaler.load_state_dict({key: value.item() for key, value in _under(state, "scaler").items()})
+                part.load_state_dict(under(state, name))
+            load_optimiser(state, self._optimiser, self._scaler, is_new=not int(state["steps"]))
             self.steps = int(state["steps"])
             self._load_generator(state["generator"].cpu())
         except (KeyError, RuntimeError, ValueError) as error:
@@ -129,17 +126,6 @@ class PatchLearner:
             decoder = PatchDecoder(self.network.features, self.network.width)
         return _placed(decoder, self._device)
 
-    def _optimiser_state(self, flat: Mapping[str, torch.Tensor]) -> dict[str, object]:
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in flat.items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        groups = self._optimiser.param_groups
-        # Adam itself would start anew, without a word, for weights it finds nothing about.
-        if moments and len(moments) != sum(len(group["params"]) for group in groups):
-            raise ValueError("the optimiser's state is that of other weights")
-        return {"state": moments, "param_groups": self._optimiser.state_dict()["param_groups"]}
-
     def _load_generator(self, saved: torch.Tensor) -> None:
         if saved.shape == self._source.generator.get_state().shape:
             self._source.generator.set_state(saved)
@@ -154,7 +140,3 @@ _Part = TypeVar("_Part", bound=torch.nn.Module)
 def _placed(part: _Part, device: torch.device) -> _Part:
     # Channels last is the faster order of convolutions, on CPUs as well as on GPUs.
     return part.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _under(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in state.items() if key.startswith(f"{name}.")}

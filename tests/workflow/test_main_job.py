@@ -50,7 +50,7 @@ def command(*arguments, server=None, **options):
 
 
 def test_from_an_entry_number_to_a_star_file(server, tmp_path):
-    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4), server.archive)
+    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4, steps=150), server.archive)
     files = report(result, tmp_path / "out")
     assert len(result.labels) == 10
     assert set(result.held_out).isdisjoint(result.labels.micrographs[i] for i in result.labels.micrograph_index)
@@ -122,7 +122,7 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
         (("train", "{mixed}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "one size at a time"),
         (("train", "{corrupt}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "no MRC file"),
         (("train", "{micrographs}", "--labels", "{labels}", "--diameter", 130, "-o", "{labels}"), "exists already"),
-        (("pick", "{micrographs}", "--model", "{labels}", "-o", "{new}"), "safetensors"),
+        (("pick", "{micrographs}", "--model", "{labels}", "-o", "{new}.star"), "safetensors"),
         (("score", "{none}", "{none}", "--diameter", 130, "--radius", 20), "no labels"),
         (("demo", "--entry", "99001", "--folder", "data/nowhere", "--diameter", "130"), "nowhere"),
         (("demo", "--entry", "99001"), "--diameter"),
@@ -175,7 +175,7 @@ def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path
     data = archive_folder / str(SAMPLE_ENTRY) / "data"
     result = command(
         *("train", data / "micrographs/simulated_001.mrc", "--labels", data / "particles.star"),
-        *("--diameter", SETTINGS.particle_diameter, "-o", tmp_path / "m.safetensors"),
+        *("--diameter", SETTINGS.particle_diameter, "--steps", 4, "-o", tmp_path / "m.safetensors"),
     )
     assert result.returncode == 0, result.stderr
     truth = read_particles(data / "particles.star")

@@ -25,10 +25,15 @@ def test_the_script_runs_and_picks(tmp_path, monkeypatch, capsys):
     write_particles("truth.star", truth)
     write_particles("labels.star", truth.where(np.arange(0, len(truth), 4)[:10]))
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    # It shows that the script works, not how well it picks.
+    short = script.replace(
+        "TrainingSettings(particle_diameter=170)", "TrainingSettings(particle_diameter=170, steps=100)"
+    )
+    assert short != script
     with LoopbackArchive(root) as server:
         monkeypatch.setenv("EMPIAR_API_URL", server.settings.api_url)
         monkeypatch.setenv("EMPIAR_ARCHIVE_URL", server.settings.archive_url)
-        exec(compile(script, "README.md", "exec"), {})
+        exec(compile(short, "README.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0.8
     assert len(read_particles("picks.star")) > len(truth) / 2
     assert Path("model.safetensors").stat().st_size < 5e6

@@ -51,8 +51,12 @@ class Job:
         Micrographs to use, the first ones that have particles. Half are for training, half for scoring.
     clicks
         Particles that are drawn from the training half as if somebody had clicked on them.
-    seed, device
-        For the draw and the training; where to compute.
+    seed
+        For the draw and the training.
+    steps
+        Batches to learn from; None takes the default of the training.
+    device
+        Where to compute.
     """
 
     entry: int
@@ -63,6 +67,7 @@ class Job:
     limit: int = 6
     clicks: int = 10
     seed: int = 0
+    steps: int | None = None
     device: str = "auto"
 
 
@@ -191,7 +196,7 @@ def run(job: Job, archive: Archive | None = None, *, progress: Progress = silent
     clock.append(time.monotonic())
 
     losses, model = [], None
-    settings = TrainingSettings(job.particle_diameter, seed=job.seed, device=job.device)
+    settings = TrainingSettings(job.particle_diameter, steps=job.steps, seed=job.seed, device=job.device)
     for event in training_events(series, labels, settings):
         if isinstance(event, Prepared):
             progress(event.done, event.total, event.message)

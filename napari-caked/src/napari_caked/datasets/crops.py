@@ -83,9 +83,11 @@ class CropSource:
         """Planes with their mirrored rim, that of the last one zero."""
         device, rows, columns = self._images.device, self._rows, self._columns
         fitting = torch.stack([plane.to(device).half()[:, :rows, :columns] for plane in planes])
-        fitting = _padded(fitting, (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2]))
+        # The pixel that made an even side odd mirrors the one before the last, where the planes' last element lies.
+        more = (0, columns - fitting.shape[-1], 0, rows - fitting.shape[-2])
+        shown, weight = F.pad(fitting[:, :-1].float(), more, mode="replicate").half(), F.pad(fitting[:, -1:], more)
         half = (self._rim,) * 4
-        return torch.cat([_padded(fitting[:, :-1], half), F.pad(fitting[:, -1:], half)], dim=1)
+        return torch.cat([_padded(shown, half), F.pad(weight, half)], dim=1)
 
     def _integers(self, below: int, count: int) -> torch.Tensor:
         return torch.randint(below, (count,), generator=self.generator)

@@ -287,11 +287,16 @@ def interrupted(data, path, settings, after, **options):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [QUICK, replace(QUICK, steps=2, reviews=2, review_steps=2), PATCHES, replace(PATCHES, autoencoder=0.1)],
-    ids=["matched", "reviews", "conv31", "autoencoder"],
+    ("settings", "after"),
+    [
+        (QUICK, 2),
+        (replace(QUICK, steps=8, reviews=2), 4),  # just before the first review
+        (replace(QUICK, steps=8, reviews=2), 5),  # and just after it
+        (PATCHES, 2),
+        (replace(PATCHES, autoencoder=0.1), 3),
+    ],
+    ids=["matched", "before a review", "after a review", "conv31", "autoencoder"],
 )
-@pytest.mark.parametrize("after", [2, 3])
 def test_a_training_that_goes_on_has_the_same_bits_as_one_that_never_stopped(data, tmp_path, settings, after):
     path = tmp_path / "state"
     whole = list(training_events(data[0], labels_on(data, 0, 1), settings))

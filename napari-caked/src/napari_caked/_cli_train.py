@@ -66,11 +66,10 @@ def train(
     ] = TrainingSettings.autoencoder,
     steps: Annotated[
         int | None,
-        typer.Option(min=2, help="Batches of the first round; the network's own number if left out.", **_HIDDEN),
+        typer.Option(min=2, help="Batches to learn from; the network's own number if left out.", **_HIDDEN),
     ] = TrainingSettings.steps,
     reviews: Annotated[
-        int,
-        typer.Option(min=0, help=f"Further rounds, in which {TrainingSettings.network} learns from its own opinion."),
+        int, typer.Option(min=0, help=f"How often {TrainingSettings.network} looks again and learns from its opinion.")
     ] = TrainingSettings.reviews,
     time_budget: Annotated[
         float | None, typer.Option(help="Seconds after which learning ends.", **_HIDDEN)

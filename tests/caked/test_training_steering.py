@@ -1,5 +1,6 @@
 """Steering a training: pause, enough, cancel, a time to end, held-out micrographs, previews, going on later."""
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -358,6 +359,38 @@ def test_the_state_of_another_training_is_refused(data, tmp_path, change):
     assert path.read_bytes() == before
 
 
+def test_a_training_that_goes_on_has_only_what_is_left_of_its_time(data, tmp_path, monkeypatch):
+    """Given half a budget spent before an interruption, and an hour away, then the other half is learned in."""
+    progresses, honest, clock = [], lessons.Lesson.learner_step, Clock(1.0)
+    monkeypatch.setattr(lessons.Lesson, "learner_step", lambda self, p: progresses.append(p) or honest(self, p))
+    monkeypatch.setattr(training, "time", clock)
+    settings = replace(QUICK, steps=1000, time_budget=60.0)
+    whole = train(data[0], labels_on(data, 0, 1), settings, state=tmp_path / "whole").provenance["steps"]
+    progresses.clear()
+    interrupted(data, tmp_path / "state", settings, whole // 2)
+    clock.now += 3600.0
+    rest = train(data[0], labels_on(data, 0, 1), settings, state=tmp_path / "state")
+    assert len(progresses) == rest.provenance["steps"]
+    assert abs(rest.provenance["steps"] - whole) <= 2
+    assert progresses == sorted(progresses)
+
+
+def test_a_training_whose_time_is_over_learns_no_more_and_is_finished(data, tmp_path, monkeypatch):
+    """Given a cancellation in the last step that the budget allows, then going on makes the model at once."""
+    clock = Clock(1.0)
+    monkeypatch.setattr(training, "time", clock)
+    settings = replace(QUICK, steps=1000, time_budget=20.0)
+    control = TrainingControl()
+    for event in training_events(data[0], labels_on(data, 0, 1), settings, state=tmp_path / "s", control=control):
+        if isinstance(event, Step) and event.step == 3:
+            clock.now += 20.0
+            control.cancel()
+    events = list(training_events(data[0], labels_on(data, 0, 1), settings, state=tmp_path / "s"))
+    assert not of(Step, events)
+    assert events[-1].model.provenance["steps"] == 3
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_damaged_state_is_refused(data, tmp_path):
     path = tmp_path / "state"
     interrupted(data, path, QUICK, 1)
@@ -374,6 +407,10 @@ def test_a_damaged_state_is_refused(data, tmp_path):
     refused("state: the state of the training is damaged")
     save_file(tensors, path, metadata | {"training": "{"})
     refused("state: the state of the training is damaged")
+    for seconds in (-1.0, float("nan"), float("inf"), None, "soon"):
+        told = json.dumps(json.loads(metadata["training"]) | {"seconds": seconds})
+        save_file(tensors, path, metadata | {"training": told})
+        refused("state: the state of the training is damaged")
     save_file(tensors, path, {"format": "napari-caked picker"})
     refused("state: not the state of a training")
     for missing in ("network.head.weight", "jitter", "optimiser.0.exp_avg", "steps"):

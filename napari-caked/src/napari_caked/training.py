@@ -25,7 +25,7 @@ from napari_caked.errors import DeviceError, TrainingError
 from napari_caked.lessons import Lesson, Material, begin, gather
 from napari_caked.said import readable_labels
 from napari_caked.settings import TrainingSettings
-from napari_caked.training_state import Best, load_state, save_state
+from napari_caked.training_state import Best, Reached, load_state, save_state
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
@@ -216,7 +216,7 @@ def training_events(
         A picker to improve, with ``settings.improving_steps``; its template, scale and network stay.
     state
         File to keep the state of the training in while it runs. Where there is one of the same training, learning goes
-        on from there, exactly; it is removed when the training is over.
+        on from there, exactly, in what is left of its time budget; it is removed when the training is over.
     control
         Cancels, pauses, or ends the training from another thread.
     preview_every
@@ -268,10 +268,12 @@ def _learn(
     settings, steps = lesson.settings, lesson.steps
     words, waits = device_in_words(lesson.device), lesson.device.type != "cpu"
     best = Best(settings.patience)
-    step = load_state(state, lesson, best) if state is not None else 0
+    reached = load_state(state, lesson, best) if state is not None else Reached()
+    step = reached.step
     if step:
-        _log.info("learning goes on after step %d", step)
-    began = shown = saved = time.monotonic()
+        _log.info("learning goes on after step %d and %.0f s", step, reached.seconds)
+    shown = saved = time.monotonic()
+    began = shown - reached.seconds  # what was spent before an interruption is spent
     look = settings.validate_every or max(steps // 10, 1)
     while step < steps and not best.given_up:
         began += control.wait()  # a pause is no part of the time to learn in
@@ -291,11 +293,11 @@ def _learn(
             yield Preview(step, lesson.preview())
             shown = time.monotonic()
         if state is not None and time.monotonic() - saved >= _SAVE_EVERY:
-            save_state(state, lesson, best, step)
             saved = time.monotonic()
+            save_state(state, lesson, best, Reached(step, saved - began))
     if control.cancelled:
         if state is not None and step:
-            save_state(state, lesson, best, step)
+            save_state(state, lesson, best, Reached(step, time.monotonic() - began))
         yield Finished(None, lesson.expected)
         return
     if best.weights is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from napari_empiarreader.files import replaced_when_complete
 if TYPE_CHECKING:
     from napari_caked.lessons import Lesson
 
-__all__ = ["Best", "load_state", "save_state"]
+__all__ = ["Best", "Reached", "load_state", "save_state"]
 
 _FORMAT = "napari-caked training state"
 _BEST = "best."
@@ -59,11 +60,23 @@ class Best:
         return self._patience is not None and self.since >= self._patience
 
 
-def save_state(path: Path, lesson: Lesson, best: Best, step: int) -> None:
-    """Write what is needed to go on after ``step``, in place of an older state."""
+@dataclass(frozen=True)
+class Reached:
+    """How far a training is: the last step that was done, and the seconds of learning so far, pauses left out."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def save_state(path: Path, lesson: Lesson, best: Best, reached: Reached) -> None:
+    """Write what is needed to go on from there, in place of an older state."""
     from safetensors.torch import save_file
 
-    training: dict[str, object] = {"fingerprint": lesson.fingerprint, "step": step}
+    training: dict[str, object] = {
+        "fingerprint": lesson.fingerprint,
+        "step": reached.step,
+        "seconds": reached.seconds,
+    }
     tensors = lesson.learner.state_dict()
     if best.weights is not None:
         training |= {"precision": best.precision, "since": best.since}
@@ -72,8 +85,8 @@ def save_state(path: Path, lesson: Lesson, best: Best, step: int) -> None:
         save_file(tensors, temporary, {"format": _FORMAT, "training": json.dumps(training)})
 
 
-def load_state(path: Path, lesson: Lesson, best: Best) -> int:
-    """Put a lesson, and the best so far, where they were; the step after which to go on, 0 where there is no file.
+def load_state(path: Path, lesson: Lesson, best: Best) -> Reached:
+    """Put a lesson, and the best so far, where they were; tells where that is: the very beginning without a file.
 
     Raises
     ------
@@ -83,7 +96,7 @@ def load_state(path: Path, lesson: Lesson, best: Best) -> int:
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
-        return 0
+        return Reached()
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -92,7 +105,10 @@ def load_state(path: Path, lesson: Lesson, best: Best) -> int:
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{path}: not the state of a training; give another name, or remove it")
         training = json.loads(metadata["training"])
-        fingerprint, step = training["fingerprint"], int(training["step"])
+        fingerprint = training["fingerprint"]
+        reached = Reached(int(training["step"]), float(training["seconds"]))
+        if not (reached.step >= 0 and 0 <= reached.seconds < math.inf):
+            raise ValueError(f"step {reached.step} after {reached.seconds:g} seconds")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -110,4 +126,4 @@ def load_state(path: Path, lesson: Lesson, best: Best) -> int:
             best.precision, best.since = float(training["precision"]), int(training["since"])
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the state of the training is damaged ({error}); remove it") from error
-    return step
+    return reached

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
+from napari_caked.calibration import estimate_calibration
+from napari_caked.checkpoint import PickerModel
+from napari_caked.models import MatchedFilter
+from napari_caked.models.protocol import PickerNetwork
+from napari_caked.picking import candidates, picks_by_micrograph, picks_table, prepare_alone
+from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _preview
 from napari_caked.widgets._inbox import Inbox
-from napari_caked.widgets._messages import Look, Pause, Read, Resume, Stop
+from napari_caked.widgets._messages import Job, Look, Pause, Read, Resume, Stop
 from napari_caked.widgets._wire import send
+from napari_empiarreader.micrographs import MicrographSeries
 
 
 @pytest.fixture
@@ -134,3 +144,52 @@ def test_the_micrograph_in_view_is_previewed_but_not_too_often(pipes, monkeypatc
     assert messages(0.4) == [("third", 5, True)]
     inbox.look = Look(None)
     assert messages(10) == []
+
+
+class Filter(PickerNetwork):
+    """A matched filter as a network: its answer is known without training."""
+
+    name, stride, alignment, reach = "filter", 2, 4, 14
+    configuration: ClassVar[dict] = {}
+
+    def __init__(self):
+        super().__init__()
+        self.filter = MatchedFilter(torch.exp(-(((torch.arange(15.0) - 8) / 2.1) ** 2)))
+
+    def forward(self, images):
+        return 12 * self.filter(images)[:, 0, ::2, ::2] - 5
+
+
+def test_what_is_seen_live_is_what_picking_gives(ring_data):
+    series, _ = ring_data(2)
+    noise = np.random.default_rng(5).normal(size=series.shape).astype(np.float32)
+    series = MicrographSeries.from_array(
+        np.stack([series.read(0), noise]), ["rings.mrc", "empty.mrc"], pixel_size=series.pixel_size
+    )
+    settings = PickSettings(device="cpu")
+    model = PickerModel(Filter().eval(), 120.0)
+    rings = prepare_alone(series.read(0), "rings.mrc", 5.0, model)
+    found = candidates(model, rings, settings)[1]
+    decoys = candidates(model, replace(rings, image=-rings.image), settings)[1]
+    model = replace(model, calibration=estimate_calibration(found, found[:25], decoys=decoys))
+    job = Job(
+        series.names, series.shape, series.dtype, series.pixel_size, "", None, TrainingSettings(120.0), settings, 0.0
+    )
+    previewer = _preview.Previewer(series, job, None)
+    parts = list(picks_by_micrograph(series, model, settings))
+    final = picks_table(series.names, parts, model, settings)
+    # Without a look at its decoys, noise would be picked.
+    noisy = candidates(model, prepare_alone(noise, "empty.mrc", 5.0, model), settings)[1]
+    on = final.micrograph_index
+    assert model.calibration.scores(noisy).sum() > 1 > 0.3 > final.features["score"][on == 1].sum()
+    assert (final.features["score"][on == 0] > 0.5).sum() > 15
+    for index in (0, 1):
+        seen = previewer._preview(model, index, True)
+        wanted = final.where(on == index)
+        np.testing.assert_array_equal(seen.picks.coordinates, wanted.coordinates)
+        np.testing.assert_array_equal(seen.picks.features["score"], wanted.features["score"])
+        # The map agrees with the picks on it.
+        best = seen.picks.coordinates[0, 1:] / seen.scores.spacing
+        y, x = np.rint(best).astype(int)
+        near = seen.scores.scores[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].astype(float)
+        assert near.max() == pytest.approx(seen.picks.features["score"].iloc[0], abs=2e-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -21,7 +21,17 @@ from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
 
-__all__ = ["PickSettings", "candidates", "pick", "pick_image", "picks_by_micrograph", "picks_table"]
+__all__ = [
+    "Judged",
+    "PickSettings",
+    "candidates",
+    "judge",
+    "pick",
+    "pick_image",
+    "picks_by_micrograph",
+    "picks_table",
+    "prepare_alone",
+]
 
 _DEFAULTS = PickSettings()
 
@@ -135,13 +145,44 @@ def pick_image(
         ``(n,)`` calibrated log-odds; lowered on a micrograph that looks like one without particles
         (:func:`napari_caked.calibration.micrograph_shift`).
     """
-    device = next(chain(model.network.parameters(), model.network.buffers())).device
-    with _one_thread(device):
-        working = prepare(image, name, model.particle_diameter, pixel_size, model.preprocess, device=device)
-        yx, logits = candidates(model, working, settings)
-        logits = model.calibration.log_odds(logits) + _shift(model, working, settings, logits)
+    judged = judge(model, prepare_alone(image, name, pixel_size, model), settings)
+    yx, logits = judged.yx, judged.logits
     sure = _probabilities(logits) >= settings.threshold
     return yx[sure, 0], yx[sure, 1], logits[sure]
+
+
+def prepare_alone(image: np.ndarray, name: str, pixel_size: float, model: PickerModel) -> WorkingImage:
+    """Prepare a micrograph for ``model``, on its device, in one thread; parameters as of :func:`pick_image`."""
+    device = next(chain(model.network.parameters(), model.network.buffers())).device
+    with _one_thread(device):
+        return prepare(image, name, model.particle_diameter, pixel_size, model.preprocess, device=device)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model makes of one micrograph.
+
+    Attributes
+    ----------
+    yx
+        ``(n, 2)`` candidates in pixels of the micrograph, best first, whatever their score.
+    logits
+        ``(n,)`` calibrated log-odds, ``shift`` included.
+    shift
+        What the log-odds of this micrograph are lowered by: below 0 where it looks like one without particles.
+    """
+
+    yx: np.ndarray
+    logits: np.ndarray
+    shift: float
+
+
+def judge(model: PickerModel, working: WorkingImage, settings: PickSettings) -> Judged:
+    """Candidates of one prepared micrograph with their calibrated log-odds; parameters as of :func:`candidates`."""
+    with _one_thread(working.image.device):
+        yx, raw = candidates(model, working, settings)
+        shift = _shift(model, working, settings, raw)
+    return Judged(yx, model.calibration.log_odds(raw) + shift, shift)
 
 
 def _shift(model: PickerModel, working: WorkingImage, settings: PickSettings, logits: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,40 +67,37 @@ class Previewer:
         self._cost = self._at - began
 
     def _preview(self, model: PickerModel, index: int, with_scores: bool) -> Previewed:
-        from napari_caked.picking import candidates, picks_table
-        from napari_caked.scoring import score_map
+        """What :mod:`napari_caked.picking` would make of the micrograph with this model, decoys and all."""
+        from napari_caked.devices import choose_device
+        from napari_caked.picking import judge, picks_table
 
+        model = replace(model, network=model.network.to(choose_device(self._job.picking.device)))
         working = self._working(model, index)
-        yx, logits = candidates(model, working, self._job.picking)
-        part = (index, yx, model.calibration.log_odds(logits))
-        table = picks_table(self._series.names, [part], model, self._job.picking)
+        judged = judge(model, working, self._job.picking)
+        table = picks_table(self._series.names, [(index, judged.yx, judged.logits)], model, self._job.picking)
         table = table.where(table.features["score"].to_numpy() >= self._job.least_score)
-        plane = None
-        if with_scores:
-            raw = score_map(model.network, working.image).float().cpu().numpy()
-            log_odds = model.calibration.log_odds(raw.ravel()).reshape(raw.shape)
-            scores = 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
-            fy, fx = working.rescaling.factor
-            stride = model.network.stride
-            plane = ScorePlane(scores.astype(np.float16), (fy * stride, fx * stride))
+        plane = _score_plane(model, working, judged.shift) if with_scores else None
         return Previewed(self._step, index, table, plane)
 
     def _working(self, model: PickerModel, index: int) -> WorkingImage:
-        from napari_caked.devices import choose_device
-        from napari_caked.preprocess import prepare
+        from napari_caked.picking import prepare_alone
 
         if index not in self._prepared:
-            parameter = next(iter(model.network.parameters()), None)
-            device = parameter.device if parameter is not None else choose_device(self._job.training.device)
-            self._prepared[index] = prepare(
-                self._series.read(index),
-                self._series.names[index],
-                model.particle_diameter,
-                self._series.require_pixel_size(),
-                model.preprocess,
-                device=device,
-            )
+            name, pixel_size = self._series.names[index], self._series.require_pixel_size()
+            self._prepared[index] = prepare_alone(self._series.read(index), name, pixel_size, model)
             while len(self._prepared) > _KEPT:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(index)
         return self._prepared[index]
+
+
+def _score_plane(model: PickerModel, working: WorkingImage, shift: float) -> ScorePlane:
+    """The calibrated scores of all places of a micrograph."""
+    from napari_caked.scoring import score_map
+
+    raw = score_map(model.network, working.image).float().cpu().numpy()
+    log_odds = model.calibration.log_odds(raw.ravel()).reshape(raw.shape) + shift
+    scores = 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
+    fy, fx = working.rescaling.factor
+    stride = model.network.stride
+    return ScorePlane(scores.astype(np.float16), (fy * stride, fx * stride))

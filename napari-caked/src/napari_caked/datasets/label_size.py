@@ -2,8 +2,10 @@
 
 The average of the labelled patches, turned about its centre, is compared with Laplacians of Gaussians of many widths
 (Lindeberg, Int. J. Comput. Vision 30, 79 (1998)); the widest that fits nearly as well as the best says how large the
-particle is, because hollow and fringed particles have smaller structure too. How sure that is, resampling the labels
-says (Efron's bootstrap): ten noisy labels that could as well be of the stated size are no reason to warn.
+particle is, because hollow and fringed particles have smaller structure too. Where their middle fits as well with the
+other sign, the widest sees the hole and the surroundings as one, and the size lies between the two. How sure that is,
+resampling the labels says (Efron's bootstrap): ten noisy labels that could as well be of the stated size are no reason
+to warn.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ __all__ = ["looks_like", "profiles", "size_in_words"]
 _WIDTHS = np.geomspace(0.3, 3.0, 40)
 #: A wider fit is taken that is at least this share of the best.
 _NEARLY = 0.4
+#: A middle of the other sign is a hole if it fits at least this share of the widest;
+_HOLE = 0.7
+#: the size is then so many times the geometric mean of both widths: rings, measured, seem as much larger than they are
+#: as solid shapes do (1.0 to 1.4 times), and apoferritin, of which projections are hollow, 1.0.
+_HOLLOW = 1.2
 #: Which disc a Laplacian stands for, so that shapes scatter about 1: measured, beta-galactosidase 0.7 of its diameter,
-#: a Gaussian blob 1.0, apoferritin and a plain ball 1.2, a plain disc 1.4.
+#: a Gaussian blob 1.0, a plain ball 1.2, a plain disc 1.4.
 _FITS_NARROWER = 1.24
 #: Sizes off by more than this factor are worth a warning,
 _FACTOR = 1.5
@@ -131,14 +138,23 @@ def _laplacians(radius: int, particle_width: float) -> np.ndarray:
 
 
 def _best_width(fits: np.ndarray) -> np.ndarray:
-    """For each row of ``(n, widths)`` the widest local maximum of the magnitude that is nearly the highest."""
+    """For each row of ``(n, widths)`` the widest local maximum of the magnitude that is nearly the highest.
+
+    Of something hollow it is the width between that and its hole, the highest maximum of the other sign among narrower
+    ones: for a thin ring the two are 0.6 and 1.7 of its diameter.
+    """
     size = np.abs(fits)
     padded = np.pad(size, ((0, 0), (1, 1)), constant_values=-1)
     peak = (size >= padded[:, :-2]) & (size >= padded[:, 2:])
     # At the widest there is no telling where the maximum would be; it counts only if it is the highest of all.
     peak[:, -1] &= size[:, -1] >= size.max(axis=1)
     good = peak & (size >= _NEARLY * size.max(axis=1, keepdims=True))
-    return np.asarray(_WIDTHS[len(_WIDTHS) - 1 - np.argmax(good[:, ::-1], axis=1)])
+    row, widest = np.arange(len(fits)), len(_WIDTHS) - 1 - np.argmax(good[:, ::-1], axis=1)
+    within = good & (fits * fits[row, widest, None] < 0) & (np.arange(len(_WIDTHS)) < widest[:, None])
+    hole = np.argmax(np.where(within, size, -1), axis=1)
+    hollow = within[row, hole] & (size[row, hole] >= _HOLE * size[row, widest])
+    between = _HOLLOW * np.sqrt(_WIDTHS[hole] * _WIDTHS[widest])
+    return np.asarray(np.where(hollow, between, _WIDTHS[widest]))
 
 
 def _two_sizes(halves: np.ndarray, particle_width: float) -> tuple[float, float] | None:

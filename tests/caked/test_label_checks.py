@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_caked.datasets.checks import CheckedLabels, check_labels, recentred
+from napari_caked.datasets.checks import CheckedLabels, check_labels
 from napari_caked.datasets.label_size import looks_like, profiles
 from napari_caked.errors import LabelsError
-from napari_caked.models import MatchedFilter
 from napari_caked.preprocess import Rescaling, WorkingImage, prepare
 from napari_empiarreader.coordinates import read_particles
 from napari_empiarreader.micrographs import open_micrographs
@@ -118,68 +117,6 @@ def test_labels_at_the_very_edge_are_no_failure():
     assert len(result.centres[0]) == 3
 
 
-# ---- re-centring ---------------------------------------------------------------------------------------------
-
-
-def ring_workings(ring_data, seed=0):
-    series, truth = ring_data(count=3, seed=seed)
-    workings = [prepare(series.read(i), series.names[i], 120.0, 5.0) for i in range(3)]
-    return workings, [w.rescaling.to_rescaled(truth.on(i)) for i, w in enumerate(workings)]
-
-
-def error(places, truth):
-    squares = [((a - b) ** 2).sum(axis=1) for a, b in zip(places, truth, strict=True)]
-    return float(np.sqrt(np.concatenate(squares).mean()))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_labels_off_by_a_third_of_a_particle_find_its_centre(ring_data, seed):
-    """Given labels up to a third of a diameter off, when re-centred twice, then they are much nearer to the truth."""
-    workings, truth = ring_workings(ring_data, seed)
-    dice = np.random.default_rng(seed)
-    labels = []
-    for points in truth:
-        angle, reach = dice.uniform(0, 2 * np.pi, len(points)), 20 / 3 * np.sqrt(dice.uniform(size=len(points)))
-        labels.append(points + (reach * [np.sin(angle), np.cos(angle)]).T)
-    moved = labels
-    for _ in range(2):
-        matched = MatchedFilter.from_labels([w.image for w in workings], moved, 14)
-        moved = recentred(workings, labels, matched)
-    assert error(labels, truth) > 4
-    assert error(moved, truth) < 1
-
-
-def test_no_label_moves_further_than_a_third_of_a_particle(ring_data):
-    workings, truth = ring_workings(ring_data)
-    labels = [points + [0.0, 9.0] for points in truth]
-    matched = MatchedFilter.from_labels([w.image for w in workings], truth, 14)
-    for before, after in zip(labels, recentred(workings, labels, matched), strict=True):
-        assert (np.linalg.norm(after - before, axis=1) <= 20 / 3 + 1e-9).all()
-
-
-def test_labels_that_are_right_stay_to_half_a_pixel(ring_data):
-    workings, truth = ring_workings(ring_data)
-    matched = MatchedFilter.from_labels([w.image for w in workings], truth, 14)
-    assert error(recentred(workings, truth, matched), truth) < 0.5
-
-
-def test_only_valid_places_are_gone_to(ring_data):
-    workings, truth = ring_workings(ring_data)
-    workings[0].valid[:, :60] = False
-    matched = MatchedFilter.from_labels([w.image for w in workings], truth, 14)
-    moved = recentred(workings, [points + 2.0 for points in truth], matched)
-    stayed = truth[0][:, 1] + 2 < 50
-    np.testing.assert_allclose(moved[0][stayed], truth[0][stayed] + 2.0)
-
-
-def test_labels_at_corners_and_none_at_all_are_no_failure(ring_data):
-    workings, truth = ring_workings(ring_data)
-    matched = MatchedFilter.from_labels([w.image for w in workings], truth, 14)
-    corner = np.array(workings[0].image.shape) - 1.0
-    moved = recentred(workings, [np.array([[0.0, 0.0], corner]), np.empty((0, 2)), truth[2]], matched)
-    assert np.isfinite(moved[0]).all() and moved[1].shape == (0, 2)
-
-
 # ---- size ----------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +146,37 @@ def test_sizes_of_plain_shapes(kind, size):
     assert size / 1.5 < ratio < size * 1.5
 
 
+@pytest.mark.parametrize("wall", [0.3, 0.5, 0.6])
+@pytest.mark.parametrize("size", [0.6, 1.0, 1.4])
+def test_sizes_of_rings(size, wall):
+    """Given a ring, its wall a share of its radius, then its size is its own, not that of its hole or surroundings."""
+    dice = np.random.default_rng(0)
+    r, radius = np.arange(45.0), 10 * size
+    ring = ((r < radius) & (r >= (1 - wall) * radius)).astype(float)
+    ratio = looks_like(ring + dice.normal(scale=0.05, size=(20, 45)), 20.0)
+    assert ratio is not None
+    assert size / 1.5 < ratio < size * 1.5
+
+
+def ring_warnings(ring_data, seed, scale=1.0, labels=75):
+    """What is said of rings of 120 Å, of ``labels`` of them, with a pixel size that is wrong by ``scale``."""
+    series, truth = ring_data(count=3, seed=seed)
+    workings = [prepare(series.read(i), series.names[i], 120.0, 5.0 * scale) for i in range(3)]
+    centres = drawn([w.rescaling.to_rescaled(truth.on(i)) for i, w in enumerate(workings)], labels, seed)
+    return [text for text in texts(check_labels(workings, centres, series.names, 120.0, 5.0 * scale)) if "look" in text]
+
+
+@pytest.mark.parametrize("labels", [10, 20, 75])
+def test_a_grid_of_rings_of_the_right_size_raises_no_warning(ring_data, labels):
+    assert not [text for seed in range(4) for text in ring_warnings(ring_data, seed, labels=labels)]
+
+
+def test_a_grid_of_rings_of_half_the_size_is_told(ring_data):
+    for seed in range(3):
+        (text,) = ring_warnings(ring_data, seed, scale=0.5)
+        assert "diameter says 120 Å at 2.5 Å per pixel" in text
+
+
 def test_noise_has_no_size_to_warn_of():
     dice = np.random.default_rng(0)
     warned = 0
@@ -216,6 +184,23 @@ def test_noise_has_no_size_to_warn_of():
         ratio = looks_like(dice.normal(size=(20, 45)) / np.sqrt(np.maximum(6 * np.arange(45), 1)), 20.0)
         warned += ratio is not None and not 1 / 1.5 < ratio < 1.5
     assert warned <= 8
+
+
+@pytest.mark.parametrize("small, told", [(10.0, False), (4.5, True)])
+def test_particles_of_two_sizes_are_told_apart(small, told):
+    """Given labels on balls, half of them of 0.45 times the size or all alike, then only the former is told."""
+    dice, (rows, columns) = np.random.default_rng(0), np.mgrid[:331, :331]
+    grid = np.array([(y, x) for y in range(40, 331, 62) for x in range(40, 331, 62)], float)
+    image = dice.normal(scale=0.4, size=rows.shape)
+    for i, (y, x) in enumerate(grid):
+        radius = small if i % 2 else 10.0
+        image += np.sqrt(np.maximum(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0)) * 2
+    plan = Rescaling.plan((993, 993), 3.0)
+    working = WorkingImage(torch.from_numpy(image).float(), plan, torch.ones(331, 331, dtype=torch.bool))
+    said = [text for text in texts(checked(grid, workings=[working])) if "others of about" in text]
+    assert len(said) == told
+    if told:
+        assert "check that all micrographs have the same pixel size" in said[0]
 
 
 def specimen(folder, name, pixel_size, diameter, scale=1.0):

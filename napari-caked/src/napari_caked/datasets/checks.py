@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from napari_caked.datasets.label_size import size_in_words
 from napari_caked.errors import LabelsError
-from napari_caked.models import MatchedFilter
 from napari_caked.preprocess import WorkingImage
 
-__all__ = ["CheckedLabels", "LabelWarning", "check_labels", "recentred"]
+__all__ = ["CheckedLabels", "LabelWarning", "check_labels"]
 
 #: Labels nearer to each other than this many particle widths are on the same particle.
 _SAME = 0.3
@@ -191,74 +188,3 @@ def _too_few(centres: Sequence[np.ndarray], names: Sequence[str]) -> list[str]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-@torch.inference_mode()
-def recentred(
-    workings: Sequence[WorkingImage],
-    centres: Sequence[np.ndarray],
-    matched: MatchedFilter,
-    particle_width: float = 20.0,
-) -> list[np.ndarray]:
-    """Labels moved to where the image around them is most like a template.
-
-    Each goes to the highest correlation within a third of a particle, refined to a fraction of a pixel by a parabola.
-    A template that is made anew of moved labels is sharper, and moves them better still: do it twice.
-
-    For round particles, and for labels that are far off. The template is round: on simulated barrels labels off by a
-    third of a particle came nearer (0.24 to 0.16 diameters, root mean square), but good ones were moved by 0.13.
-
-    Parameters
-    ----------
-    workings, centres
-        Prepared micrographs, and for each ``(n, 2)`` (y, x) of labels in working pixels.
-    matched
-        Template, as made of these labels.
-    particle_width
-        Working pixels per particle diameter.
-    """
-    reach, radius = particle_width / 3, len(matched.profile) - 1
-    around = int(reach) + 2  # room for rounding, and for the parabola
-    moved = []
-    for working, points in zip(workings, centres, strict=True):
-        points = np.asarray(points, np.float64).reshape(-1, 2)
-        if not len(points):
-            moved.append(points)
-            continue
-        corners = np.clip(np.rint(points), 0, np.array(working.image.shape) - 1).astype(int)
-        side = 2 * (around + radius) + 1
-        image = F.pad(working.image.float()[None, None], (around + radius,) * 4, mode="replicate")[0, 0]
-        patches = torch.stack([image[y : y + side, x : x + side] for y, x in corners])
-        scores = matched(patches[:, None])[:, 0, radius : side - radius, radius : side - radius]
-        shown = F.pad(working.valid, (around,) * 4)
-        inner = 2 * around + 1
-        shown = torch.stack([shown[y : y + inner, x : x + inner] for y, x in corners])
-        maps = torch.where(shown, scores, -torch.inf).cpu().numpy()
-        offsets = points - corners
-        moved.append(
-            corners
-            + np.array([_highest_near(m, o + around, reach) for m, o in zip(maps, offsets, strict=True)])
-            - around
-        )
-    return moved
-
-
-def _highest_near(scores: np.ndarray, point: np.ndarray, reach: float) -> np.ndarray:
-    """The highest place within ``reach`` of a point, to a fraction of a pixel; the point if nothing is known there."""
-    rows, columns = np.indices(scores.shape)
-    inner = (rows > 0) & (rows < len(scores) - 1) & (columns > 0) & (columns < scores.shape[1] - 1)
-    near = np.where(inner & (np.hypot(rows - point[0], columns - point[1]) <= reach), scores, -np.inf)
-    y, x = (int(i) for i in np.unravel_index(int(near.argmax()), near.shape))
-    if not np.isfinite(near[y, x]):
-        return point
-    step = np.array([y + _vertex(scores[:, x], y), x + _vertex(scores[y], x)]) - point
-    return point + step * min(1.0, reach / max(float(np.hypot(*step)), 1e-9))
-
-
-def _vertex(line: np.ndarray, i: int) -> float:
-    """Where the parabola through three values has its vertex, from the middle one on."""
-    before, here, after = (float(v) for v in line[i - 1 : i + 2])
-    if not np.isfinite(before + after):
-        return 0.0
-    curvature = before - 2 * here + after
-    return float(np.clip((before - after) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0

@@ -152,7 +152,7 @@ class _Memory:
     """Says now and then how much memory is held."""
 
     def __init__(self) -> None:
-        import psutil  # comes with napari
+        import psutil
 
         self._process = psutil.Process()
         self._sent = 0.0

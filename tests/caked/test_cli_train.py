@@ -105,6 +105,44 @@ def test_every_option_reaches_the_training(folder, tmp_path, called):
     assert (len(others["validation"]), len(others["negatives"])) == (9, 2)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (["m2.mrc"], ["m2.mrc"]),
+        (["m2"], ["m2.mrc"]),
+        (["elsewhere/m2.mrc"], ["m2.mrc"]),
+        (["m[2-9].mrc"], ["m2.mrc"]),
+        (["elsewhere/*2*"], ["m2.mrc"]),
+        (["m2.mrc", "m?.mrc"], ["m0.mrc", "m1.mrc", "m2.mrc"]),
+    ],
+)
+@pytest.mark.parametrize("with_negatives", [False, True])
+def test_empty_micrographs_are_named_or_meant_by_patterns(folder, tmp_path, called, said, meant, with_negatives):
+    options = [word for name in said for word in ("--empty", name)]
+    options += ["--negatives", folder / "negatives.star"] if with_negatives else []
+    call(folder, tmp_path / "m.safetensors", *options)
+    negatives = called[0][2]["negatives"]
+    assert negatives.metadata["empty_micrographs"] == meant
+    assert len(negatives) == (2 if with_negatives else 0)
+
+
+def test_folders_in_a_pattern_tell_micrographs_of_one_name_apart(folder, tmp_path, called):
+    for place, name in (("a/m0.mrc", "m0.mrc"), ("b/m0.mrc", "m0.mrc"), ("c/m1.mrc", "m1.mrc")):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_bytes((folder / name).read_bytes())
+    write_particles(tmp_path / "labels.star", ParticleTable(("m1.mrc",), np.array([[0, 50.0, 50.0]])))
+    arguments = ["--labels", str(tmp_path / "labels.star"), "--diameter", "120", "-o", str(tmp_path / "m.safetensors")]
+    CliRunner().invoke(app, ["train", *(str(tmp_path / part) for part in "abc"), *arguments, "--empty", "b/*"])
+    assert called[0][2]["negatives"].metadata["empty_micrographs"] == ["b/m0.mrc"]
+
+
+def test_an_empty_micrograph_is_learned_from(folder, tmp_path):
+    result = call(folder, tmp_path / "m.safetensors", *QUICK, "--empty", "m2.mrc")
+    assert result.exit_code == 0, result.output
+    assert "from 9 labels and 1 empty micrograph, " in result.stdout
+    assert load_model(tmp_path / "m.safetensors").provenance["empty_micrographs"] == 1
+
+
 def test_warnings_go_to_standard_error(folder, tmp_path, called):
     result = call(folder, tmp_path / "m.safetensors")
     assert "warning: something is odd" in result.stderr
@@ -163,6 +201,8 @@ def test_folds_are_reported_before_the_training_on_all(folder, tmp_path):
         (["--plot", "training.txt"], "training.txt: a picture can be written as .svg, .png, .pdf"),
         (["--start", "none.safetensors"], "none.safetensors: no such model file"),
         (["--negatives", "none.star"], "none.star"),
+        (["--empty", "ice_*.mrc"], "--empty ice_*.mrc: none of the 3 micrographs is called so (the first: m0.mrc)"),
+        (["--empty", "m0.mrc"], "m0.mrc is marked as empty and has labels"),
         (["--expected", "1e5"], "100000 particles of 120 Å are expected"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

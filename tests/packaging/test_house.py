@@ -30,6 +30,7 @@ UPPER_ROOMS = {
     "_cli_download",
     "_cli_pick",
     "_cli_score",
+    "_cli_suggest",
     "_cli_train",
     "layers",
     "opening",

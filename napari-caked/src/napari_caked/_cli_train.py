@@ -16,11 +16,16 @@ import typer
 from napari_caked._cli_options import (
     Device,
     Diameter,
+    Empty,
     Micrographs,
+    Negatives,
     Overwrite,
     PixelSize,
+    particles_on,
     refuse_existing,
     require_picture,
+    say,
+    with_empty,
 )
 from napari_caked.errors import TrainingError
 from napari_caked.settings import TrainingSettings
@@ -43,7 +48,8 @@ def train(
     diameter: Diameter,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (.safetensors).", **_HIDDEN)],
     pixel_size: PixelSize = None,
-    negatives: Annotated[Path | None, typer.Option(help="STAR file of places that are no particle.", **_HIDDEN)] = None,
+    negatives: Negatives = None,
+    empty: Empty = None,
     expected: Annotated[
         float | None, typer.Option(help="Expected particles per micrograph; estimated if left out.", **_HIDDEN)
     ] = None,
@@ -111,7 +117,7 @@ def train(
         if path is not None:
             refuse_existing(path, overwrite)
     from napari_caked.checkpoint import load_model, save_model
-    from napari_empiarreader import open_micrographs, read_particles
+    from napari_empiarreader import open_micrographs
 
     began = time.monotonic()
     old = load_model(start) if start is not None else None
@@ -135,7 +141,9 @@ def train(
     )
     series = open_micrographs(micrographs, pixel_size=pixel_size)
     files = {"labels": labels, "negatives": negatives, "validation labels": validation}
-    tables = {what: _on_these(read_particles(file), series.names, what) for what, file in files.items() if file}
+    tables = {what: particles_on(file, series.names, what) for what, file in files.items() if file}
+    said_not = with_empty(tables.get("negatives"), empty, series.names)
+    tables |= {"negatives": said_not} if said_not is not None else {}
     if folds is not None:
         _cross_validate(series, tables, settings, folds)
     log = _learn(series, tables, settings, old, state)
@@ -165,7 +173,7 @@ class _Log:
             case Prepared():
                 console.progress_line(event.done, event.total, event.message)
             case Warned():
-                _say(f"warning: {event.message}")
+                say(f"warning: {event.message}")
             case Step():
                 self.losses.append((event.step, event.loss))
                 reached = f", average precision {self.precisions[-1][1]:.3f}" if self.precisions else ""
@@ -202,7 +210,7 @@ def _learn(
             log.note(event)
     if control.cancelled:
         kept = state is not None and state.exists()
-        _say(
+        say(
             f"the state of the training is kept in {state}: the same command goes on from there"
             if kept
             else "nothing was kept; with --state FILE a training can be gone on with"
@@ -252,25 +260,11 @@ def _cross_validate(
 def _summary(log: _Log) -> str:
     assert log.model is not None
     record = log.model.provenance
-    negatives = f" and {record['negatives']} negatives" if record["negatives"] else ""
+    counts = {"label": "labels", "negative": "negatives", "empty micrograph": "empty_micrographs"}
+    learned = " and ".join(f"{n} {what}{'s' * (n > 1)}" for what, key in counts.items() if (n := record[key]))
     best = max((precision for _, precision in log.precisions), default=None)
     reached = "" if best is None else f", average precision {best:.3f} on {len(record['held_out'])} held out"
     return (
-        f"trained on {record['device']} from {record['labels']} labels{negatives}, "
+        f"trained on {record['device']} from {learned}, "
         f"{record['expected_particles']:.0f} particles expected per micrograph{reached}"
     )
-
-
-def _say(words: str) -> None:
-    console.progress_line(1, 1)  # which clears the line of progress on a terminal
-    typer.echo(words, err=True)
-
-
-def _on_these(table: ParticleTable, names: tuple[str, ...], what: str) -> ParticleTable:
-    """Particles on the named micrographs; a table may know of more of them, and says so, but not of none of them."""
-    kept = table.only_on(names)
-    if not len(kept):
-        return table.renamed_to(names)  # says what is wrong
-    if len(kept) < len(table):
-        _say(f"{len(table) - len(kept)} of {len(table)} {what} lie on other micrographs: not used")
-    return kept

@@ -1,6 +1,6 @@
 """Cross-validation: every labelled micrograph is judged once, by a picker that has not seen it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -32,26 +32,48 @@ def data(ring_data):
     return series, truth.where(truth.micrograph_index < 3)
 
 
-def test_each_fold_is_trained_without_the_micrographs_it_is_judged_on(data):
-    series, labels = data
-    read = []
-    watched = replace(series, reader=lambda i: read.append(i) or series.read(i))
-    folds, seen = [], []
-    for fold in cross_validation_folds(watched, labels, QUICK, 3):
-        folds.append(fold)
-        seen.append(list(read))
+@dataclass
+class Watched:
+    """A cross-validation, and what could be seen meanwhile."""
+
+    folds: list[Fold] = field(default_factory=list)
+    read: list[list[int]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def three(data):
+    """Three folds, and the micrographs that were read for each."""
+    watched, read = Watched(), []
+    series = replace(data[0], reader=lambda i: read.append(i) or data[0].read(i))
+    for fold in cross_validation_folds(series, data[1], QUICK, 3):
+        watched.folds.append(fold)
+        watched.read.append(list(read))
         read.clear()
-    assert sorted(name for fold in folds for name in fold.held_out) == ["m0.mrc", "m1.mrc", "m2.mrc"]
-    for fold, here in zip(folds, seen, strict=True):
-        (held_out,) = (series.names.index(name) for name in fold.held_out)
+    return watched
+
+
+@pytest.fixture(scope="module")
+def two(data):
+    """Two folds, and what was said meanwhile."""
+    watched = Watched()
+    result = cross_validate(*data, QUICK, 2, progress=lambda done, total, message: watched.said.append(message))
+    watched.folds.extend(result.folds)
+    return watched
+
+
+def test_each_fold_is_trained_without_the_micrographs_it_is_judged_on(data, three):
+    assert sorted(name for fold in three.folds for name in fold.held_out) == ["m0.mrc", "m1.mrc", "m2.mrc"]
+    for fold, here in zip(three.folds, three.read, strict=True):
+        (held_out,) = (data[0].names.index(name) for name in fold.held_out)
         # Two to learn from, and the one held out only after these.
         assert sorted(here[:2]) == sorted({0, 1, 2} - {held_out}) and here[2:] == [held_out]
         assert fold.labels == 18
 
 
-def test_a_fold_is_judged_as_anybody_would(data):
+def test_a_fold_is_judged_as_anybody_would(data, two):
     series, labels = data
-    fold = next(cross_validation_folds(series, labels, QUICK, 2))
+    fold = two.folds[0]
     held_out = [series.names.index(name) for name in fold.held_out]
     assert len(held_out) == 2  # the larger fold comes first
     truth = labels.where(np.isin(labels.micrograph_index, held_out))
@@ -61,15 +83,14 @@ def test_a_fold_is_judged_as_anybody_would(data):
     assert fold.evaluation.pixel_size == 5.0
 
 
-def test_negatives_stay_behind_with_their_micrographs(data, monkeypatch):
+def test_negatives_stay_behind_with_their_micrographs(data, three, monkeypatch):
+    """Given negatives on all micrographs, then each training gets those of its own; what it makes of them is known."""
     series, labels = data
     negatives = ParticleTable(
         series.names, np.array([[i, 50, 50] for i in range(4)], float), metadata={"empty_micrographs": ["m3.mrc"]}
     )
-    given, honest = [], cross_validation.train
-    monkeypatch.setattr(
-        cross_validation, "train", lambda *a, negatives, **k: given.append(negatives) or honest(*a, **k)
-    )
+    given, model = [], three.folds[0].model
+    monkeypatch.setattr(cross_validation, "train", lambda *_, negatives, **__: given.append(negatives) or model)
     folds = list(cross_validation_folds(series, labels, QUICK, 3, negatives=negatives))
     for table, fold in zip(given, folds, strict=True):
         there = {series.names[i] for i in table.micrograph_index}
@@ -77,10 +98,10 @@ def test_negatives_stay_behind_with_their_micrographs(data, monkeypatch):
         assert table.metadata["empty_micrographs"] == ["m3.mrc"]
 
 
-def test_neither_the_order_of_files_nor_of_clicks_changes_the_folds(data):
+def test_neither_the_order_of_files_nor_of_clicks_changes_the_folds(data, three):
     series, labels = data
     turned = replace(series, names=series.names[::-1], reader=lambda i: series.read(3 - i))
-    one = cross_validate(series, labels, QUICK, 3)
+    one = CrossValidation(tuple(three.folds))
     same = cross_validate(turned, labels.where(np.arange(len(labels))[::-1]), QUICK, 3)
     assert [fold.held_out for fold in one.folds] == [fold.held_out for fold in same.folds]
     assert one.mean == same.mean
@@ -88,8 +109,8 @@ def test_neither_the_order_of_files_nor_of_clicks_changes_the_folds(data):
     assert len(others) > 1
 
 
-def test_mean_and_deviation_are_over_the_folds(data):
-    first = next(cross_validation_folds(*data, QUICK, 3))
+def test_mean_and_deviation_are_over_the_folds(three):
+    first = three.folds[0]
 
     def fold(number, precision, error):
         evaluation = replace(first.evaluation, average_precision=precision, localisation_error=error)
@@ -105,11 +126,9 @@ def test_mean_and_deviation_are_over_the_folds(data):
     assert lines[4].split()[:2] == ["mean", "0.700"] and lines[5].split()[:2] == ["s.d.", "0.200"]
 
 
-def test_progress_names_the_fold(data):
-    said = []
-    cross_validate(*data, QUICK, 2, progress=lambda done, total, message: said.append(message))
-    assert any(message.startswith("fold 1 of 2: training on CPU") for message in said)
-    assert any(message.startswith("fold 2 of 2: picked") for message in said)
+def test_progress_names_the_fold(two):
+    assert any(message.startswith("fold 1 of 2: training on CPU") for message in two.said)
+    assert any(message.startswith("fold 2 of 2: picked") for message in two.said)
 
 
 def test_fewer_labelled_micrographs_than_folds_are_an_error_before_anything_is_read(data):

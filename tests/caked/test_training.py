@@ -51,6 +51,28 @@ def ten(data):
     return truth.where(np.concatenate([np.flatnonzero(truth.micrograph_index == i)[::2] for i in (0, 1)]))
 
 
+@pytest.fixture(scope="module")
+def quick(data, ten):
+    """A short training: its events, and the micrographs that it read."""
+    read = []
+    watched = replace(data[0], reader=lambda i: read.append(i) or data[0].read(i))
+    return list(training_events(watched, ten, QUICK)), read
+
+
+@pytest.fixture(scope="module")
+def first(data, quick):
+    """The picker of that training, and its picks."""
+    model = quick[0][-1].model
+    return model, pick(data[0], model, ALL)
+
+
+@pytest.fixture(scope="module")
+def told(data, ten):
+    """The last event of a short training with another seed and a number of particles to expect."""
+    *_, last = training_events(data[0], ten, replace(QUICK, seed=7, expected_particles=6.0))
+    return last
+
+
 def kinds(events):
     return [type(event) for event in events]
 
@@ -84,8 +106,8 @@ def test_rings_are_learned_from_ten_labels(ring_data):
     assert picks.features["score"].between(0, 1).all()
 
 
-def test_events_tell_how_far_it_is(data, ten):
-    events = without_warnings(training_events(data[0], ten, QUICK))
+def test_events_tell_how_far_it_is(quick):
+    events = without_warnings(quick[0])
     assert kinds(events) == [Prepared, Prepared, *[Step] * 4, Finished]
     assert [(event.done, event.total) for event in events[:2]] == [(1, 2), (2, 2)]
     assert [(event.step, event.steps) for event in events[2:-1]] == [(i, 4) for i in range(1, 5)]
@@ -95,44 +117,37 @@ def test_events_tell_how_far_it_is(data, ten):
     assert events[-1].expected_particles == pytest.approx(9, rel=0.4)
 
 
-def test_only_labelled_micrographs_are_read(data, ten):
-    series, read = data[0], []
-    watched = replace(series, reader=lambda i: read.append(i) or series.read(i))
-    train(watched, ten, QUICK)
-    assert read == [0, 1]
+def test_only_labelled_micrographs_are_read(quick):
+    assert quick[1] == [0, 1]
 
 
-def test_the_same_seed_gives_the_same_picks_and_another_seed_others(data, ten):
-    series = data[0]
-    one, same = (pick(series, train(series, ten, QUICK), ALL) for _ in range(2))
+def test_the_same_seed_gives_the_same_picks_and_another_seed_others(data, ten, first):
+    series, one = data[0], first[1]
+    same, other = (pick(series, train(series, ten, replace(QUICK, seed=seed)), ALL) for seed in (0, 1))
     np.testing.assert_array_equal(one.coordinates, same.coordinates)
     np.testing.assert_array_equal(one.features["score"], same.features["score"])
-    other = pick(series, train(series, ten, replace(QUICK, seed=1)), ALL)
     assert len(other) != len(one) or (other.features["logit"] != one.features["logit"]).any()
 
 
-def test_the_order_of_files_and_clicks_does_not_change_the_picks(data, ten):
-    series = data[0]
-    turned = replace(series, names=series.names[::-1], reader=lambda i: series.read(2 - i))
-    one = pick(series, train(series, ten, QUICK), ALL)
-    same = pick(series, train(turned, ten.where(np.arange(10)[::-1]), QUICK), ALL)
-    np.testing.assert_array_equal(one.coordinates, same.coordinates)
-    np.testing.assert_array_equal(one.features["score"], same.features["score"])
-
-
-def test_random_numbers_of_the_caller_are_left_alone(data, ten):
+def test_neither_the_order_of_files_and_clicks_nor_the_callers_random_numbers_change_the_picks(data, ten, first):
+    """Nor does the training change what the caller draws next."""
+    series, one = data[0], first[1]
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
     expected = torch.rand(3), np.random.rand(3)  # noqa: NPY002
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
-    train(data[0], ten, QUICK)
+    turned = replace(series, names=series.names[::-1], reader=lambda i: series.read(2 - i))
+    model = train(turned, ten.where(np.arange(10)[::-1]), QUICK)
     assert torch.equal(torch.rand(3), expected[0])
     np.testing.assert_array_equal(np.random.rand(3), expected[1])  # noqa: NPY002
+    same = pick(series, model, ALL)
+    np.testing.assert_array_equal(one.coordinates, same.coordinates)
+    np.testing.assert_array_equal(one.features["score"], same.features["score"])
 
 
-def test_the_model_remembers_where_it_comes_from(data, ten):
-    model = train(data[0], ten, replace(QUICK, seed=7))
+def test_the_model_remembers_where_it_comes_from(told):
+    model = told.model
     assert model.provenance["labels"] == 10
     assert model.provenance["settings"]["seed"] == 7
     assert model.provenance["device"] == "CPU"
@@ -156,10 +171,16 @@ def two_kinds(ring_data):
     return series, truth, others
 
 
-def test_a_false_pick_marked_as_such_is_gone_after_an_improvement(two_kinds):
-    series, truth, others = two_kinds
-    first = train(series, truth.where(np.arange(18) % 2 == 0), LEARNING)
-    before = pick(series, first, ALL)
+@pytest.fixture(scope="module")
+def unaware(two_kinds):
+    """A picker that learned of the rings only, and its picks."""
+    series, truth, _ = two_kinds
+    model = train(series, truth.where(np.arange(18) % 2 == 0), LEARNING)
+    return model, pick(series, model, ALL)
+
+
+def test_a_false_pick_marked_as_such_is_gone_after_an_improvement(two_kinds, unaware):
+    (series, truth, others), (first, before) = two_kinds, unaware
     false = others.where(scores_at(before, others) >= 0.5)
     assert len(false), "nothing is to be improved"
     second = train(
@@ -179,10 +200,9 @@ def test_a_false_pick_marked_as_such_is_gone_after_an_improvement(two_kinds):
     np.testing.assert_array_equal(again.features["score"], before.features["score"])
 
 
-def test_negatives_count_in_a_training_from_the_beginning(two_kinds):
-    series, truth, others = two_kinds
-    labels = truth.where(np.arange(18) % 2 == 0)
-    without, told = (pick(series, train(series, labels, LEARNING, negatives=n), ALL) for n in (None, others))
+def test_negatives_count_in_a_training_from_the_beginning(two_kinds, unaware):
+    (series, truth, others), (_, without) = two_kinds, unaware
+    told = pick(series, train(series, truth.where(np.arange(18) % 2 == 0), LEARNING, negatives=others), ALL)
     assert scores_at(told, others).sum() < scores_at(without, others).sum()
 
 
@@ -190,11 +210,11 @@ def test_a_micrograph_marked_as_empty_is_read_and_taught_as_such(data, ten):
     """Given the third micrograph, full of unlabelled rings, when it is marked as empty, then rings there score less."""
     series, truth = data
     empty = ParticleTable(series.names, np.empty((0, 3)), metadata={"empty_micrographs": ["m2.mrc"]})
-    events = without_warnings(training_events(series, ten, QUICK, negatives=empty))
+    events = without_warnings(training_events(series, ten, LEARNING, negatives=empty))
     assert kinds(events)[:4] == [Prepared] * 3 + [Step]
     assert events[-1].model.provenance["empty_micrographs"] == 1
     there = truth.where(truth.micrograph_index == 2)
-    without, told = (pick(series, train(series, ten, LEARNING, negatives=n), ALL) for n in (None, empty))
+    without, told = (pick(series, model, ALL) for model in (train(series, ten, LEARNING), events[-1].model))
     assert scores_at(told, there).mean() < scores_at(without, there).mean() - 0.1
 
 
@@ -212,8 +232,8 @@ def test_a_place_that_is_marked_as_both_is_an_error(data, ten):
         train(data[0], ten, QUICK, negatives=ten.where([0]))
 
 
-def test_a_picker_of_another_particle_or_network_is_not_improved(data, ten):
-    model = train(data[0], ten, QUICK)
+def test_a_picker_of_another_particle_or_network_is_not_improved(data, ten, first):
+    model = first[0]
     with pytest.raises(SettingsError, match="trained for particles of 120 Å"):
         train(data[0], ten, replace(QUICK, particle_diameter=100.0), start=model)
     with pytest.raises(SettingsError, match="network of the kind matched, not conv31"):
@@ -252,16 +272,15 @@ def test_a_wrong_pixel_size_is_learned_from_with_a_warning():
     assert any("120 Å at 5 Å per pixel: check both" in message for message in warnings)
 
 
-def test_the_expected_number_that_is_given_is_believed(data, ten):
-    *_, last = training_events(data[0], ten, replace(QUICK, expected_particles=6.0))
-    assert last.expected_particles == 6.0
-    assert last.model.provenance["expected_particles"] == 6.0
+def test_the_expected_number_that_is_given_is_believed(told):
+    assert told.expected_particles == 6.0
+    assert told.model.provenance["expected_particles"] == 6.0
 
 
-def test_what_is_learned_can_be_saved_and_read_again(data, ten, tmp_path):
-    series, model = data[0], train(data[0], ten, QUICK)
+def test_what_is_learned_can_be_saved_and_read_again(data, first, tmp_path):
+    model, one = first
     save_model(tmp_path / "m.safetensors", model)
-    one, same = (pick(series, m, ALL) for m in (model, load_model(tmp_path / "m.safetensors")))
+    same = pick(data[0], load_model(tmp_path / "m.safetensors"), ALL)
     np.testing.assert_array_equal(one.features["score"], same.features["score"])
 
 
@@ -299,14 +318,14 @@ def test_a_diameter_that_does_not_fit_is_an_error_with_the_micrograph(data, ten,
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf], ids=["constant", "nan", "infinite"])
-def test_a_micrograph_that_shows_nothing_is_an_error_with_its_name(data, ten, value):
-    series, truth = data
+def test_a_micrograph_that_shows_nothing_is_an_error_with_its_name(data, ten, first, value):
+    series = data[0]
     blank = np.full(series.shape, value, np.float32)
     broken = replace(series, reader=lambda i: blank if i == 1 else series.read(i))
     with pytest.raises(MicrographError, match=r"m1\.mrc"):
         train(broken, ten, QUICK)
     with pytest.raises(MicrographError, match=r"m1\.mrc"):
-        pick(broken, train(series, truth.where(truth.micrograph_index != 1), QUICK), ALL)
+        pick(broken, first[0], ALL)
 
 
 def test_an_unknown_device_is_an_error(data, ten):

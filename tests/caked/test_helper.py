@@ -186,8 +186,9 @@ def test_what_is_seen_live_is_what_picking_gives(ring_data):
     for index in (0, 1):
         seen = previewer._preview(model, index, True)
         wanted = final.where(on == index)
-        np.testing.assert_array_equal(seen.picks.coordinates, wanted.coordinates)
-        np.testing.assert_array_equal(seen.picks.features["score"], wanted.features["score"])
+        # Only the number of threads may differ.
+        np.testing.assert_allclose(seen.picks.coordinates, wanted.coordinates, atol=0.01)
+        np.testing.assert_allclose(seen.picks.features["score"], wanted.features["score"], rtol=1e-3)
         # The map agrees with the picks on it.
         best = seen.picks.coordinates[0, 1:] / seen.scores.spacing
         y, x = np.rint(best).astype(int)

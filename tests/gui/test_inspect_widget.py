@@ -50,7 +50,7 @@ def press(qtbot, button):
 
 def test_the_threshold_filters_what_is_shown_counted_and_saved(qtbot, viewer, drag, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr("napari_caked.widgets.inspect.show_info", told.append)
+    monkeypatch.setattr("napari_caked.widgets._pick_saving.show_info", told.append)
     inspector = dock(viewer)
     panel = inspector.panel
     assert panel.layer is None and not panel.isEnabled()
@@ -223,3 +223,169 @@ def test_layers_keep_their_thresholds_and_may_go(qtbot, viewer):
     assert inspector.panel.layer is None and third.shown.all()
     viewer.window.add_dock_widget(inspector)
     assert inspector.panel.layer is third and third.shown.sum() == 5
+
+
+def crowded(viewer):
+    """Picks 6, 6 and 40 pixels (of 2 Å) apart on the first micrograph, a lonely one on the second."""
+    data = [(0, 20, 10), (0, 20, 16), (0, 20, 22), (0, 60, 22), (1, 20, 14)]
+    features = pd.DataFrame({"score": [0.9, 0.8, 0.7, 0.6, 0.55]})
+    metadata = {"micrographs": NAMES, "pixel_size": 2.0}
+    return viewer.add_points(data, name="picks", scale=(1, 2, 2), features=features, metadata=metadata, size=8)
+
+
+def test_picks_too_close_to_better_ones_are_hidden_counted_and_come_back(qtbot, viewer, tmp_path, monkeypatch, grab):
+    told = []
+    monkeypatch.setattr("napari_caked.widgets._pick_saving.show_info", told.append)
+    layer = crowded(viewer)
+    panel = dock(viewer).panel
+    field = panel.distance.field
+    assert field.suffix() == " Å" and field.text() == "as picked" and panel.distance.hides.text() == ""
+
+    def type_in(value):
+        field.setFocus()
+        field.selectAll()
+        qtbot.keyClicks(field, value)
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+
+    # The middle one goes, and so it does not drive out the third. One on another micrograph is no neighbour.
+    type_in("13")
+    assert layer.shown.tolist() == [True, False, True, True, True] and panel.distance.hides.text() == "hides 1"
+    assert "<b>3</b> of 4" in panel.counts.text() and "<b>4</b> of 5" in panel.counts.text()
+    assert panel.histogram.counts.sum() == 4
+    np.testing.assert_allclose(layer.features["score"], [0.9, 0.8, 0.7, 0.6, 0.55])  # nothing is lost
+    assert f"about <b>{(0.9 + 0.7 + 0.6 + 0.55) / 4:.0%}</b> right, about <b>100%</b>" in panel.expected.text()
+    type_in("30")
+    assert layer.shown.tolist() == [True, False, False, True, True] and panel.distance.hides.text() == "hides 2"
+    grab(viewer, "apart")
+    panel.save(tmp_path / "picks.star")
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
+    assert len(starfile.read(tmp_path / "picks.star")) == 3
+    # Compared with labels is what the distance leaves, at every threshold.
+    viewer.add_points([(0, 20, 16), (0, 60, 22), (1, 20, 14)], name="truth", scale=(1, 2, 2))
+    panel.comparison.start()
+    qtbot.waitUntil(lambda: panel.comparison.result is not None, timeout=20_000)
+    assert panel.comparison.result.candidates == 3
+
+    # A threshold changes nothing about who is driven out; what is no particle drives nobody out.
+    panel.slider.setValue(0.75)
+    assert layer.shown.tolist() == [True, False, False, False, False] and panel.distance.hides.text() == "hides 1"
+    panel.slider.setValue(0.5)
+    panel.rejects = lambda points, names: np.arange(len(points)) == 0
+    panel.refilter()
+    assert layer.shown.tolist() == [False, True, False, True, True]
+    panel.rejects = None
+    panel.refilter()
+
+    # One history for distances and deletions.
+    viewer.layers.selection.active = layer
+    layer.selected_data = {0}
+    layer.remove_selected()
+    assert layer.shown.tolist() == [True, False, True, True]
+    press(qtbot, panel.undo_button)
+    assert layer.shown.tolist() == [True, False, False, True, True] and panel.distance.value == 30
+    press(qtbot, panel.undo_button)
+    assert layer.shown.tolist() == [True, False, True, True, True] and field.text() == "13.0 Å"
+    press(qtbot, panel.undo_button)
+    assert layer.shown.all() and field.text() == "as picked" and not panel.undo_button.isEnabled()
+    # A hand-made pick stays, and is believed.
+    type_in("13")
+    layer.feature_defaults = {"score": np.nan}
+    layer.add((0, 20, 23))
+    assert layer.shown.tolist() == [True, False, False, True, True, True]
+
+
+def test_layers_keep_their_distances_also_in_pixels(qtbot, viewer):
+    layer = crowded(viewer)
+    inspector = dock(viewer)
+    panel = inspector.panel
+    panel.distance.field.setValue(13)
+    other = viewer.add_points(
+        [(0, 5, 5), (0, 5, 15)],
+        name="bare",
+        features=pd.DataFrame({"score": [0.9, 0.8]}),
+        metadata={"micrographs": NAMES},
+    )
+    inspector.picks.choose(other)
+    assert panel.distance.value == 0 and panel.distance.field.suffix() == " px" and other.shown.all()
+    panel.distance.field.setValue(10.5)
+    assert other.shown.tolist() == [True, False]
+    inspector.picks.choose(layer)
+    assert panel.distance.field.text() == "13.0 Å" and not panel.undo_button.isEnabled()
+    assert layer.shown.tolist() == [True, False, True, True, True]
+
+
+def test_many_picks_are_compared_in_a_thread_as_one_by_one(qtbot, viewer, monkeypatch):
+    from napari_caked.widgets import _spacing
+
+    dice = np.random.default_rng(3)
+    points = np.column_stack([dice.integers(0, 7, 3000), dice.uniform(0, 500, (3000, 2))])
+    scores = dice.random(3000)
+    kept = []
+    for i in np.argsort(-scores):  # the rule, word by word
+        near = [j for j in kept if points[j, 0] == points[i, 0] and np.hypot(*(points[i] - points[j])[1:]) < 30]
+        if not near:
+            kept.append(i)
+    wanted = ~np.isin(np.arange(3000), kept)
+    np.testing.assert_array_equal(_spacing.too_close(points, scores, 30.0), wanted)
+    assert 0.2 < wanted.mean() < 0.9
+
+    monkeypatch.setattr(_spacing, "_FAST", 1000)
+    layer = viewer.add_points(
+        points, features=pd.DataFrame({"score": scores}), metadata={"micrographs": list("abcdefg")}
+    )
+    panel = dock(viewer).panel
+    panel.slider.setValue(0)
+    panel.distance.field.setValue(90)
+    panel.distance.field.setValue(30)  # the answer to the first question comes too late to count
+    assert layer.shown.all()
+    qtbot.waitUntil(lambda: not layer.shown.all(), timeout=10_000)
+    qtbot.wait(300)
+    np.testing.assert_array_equal(layer.shown, ~wanted)
+    assert panel.distance.hides.text() == f"hides {wanted.sum():,}"
+
+
+def test_picks_are_saved_for_other_programs_and_replaced_only_by_a_yes(qtbot, viewer, tmp_path, monkeypatch):
+    from napari_empiarreader.coordinates import read_particles
+
+    told, asked = [], []
+    monkeypatch.setattr("napari_caked.widgets._pick_saving.show_info", told.append)
+    viewer.layers["micrographs"].metadata["micrographs"] = NAMES
+    layer = crowded(viewer)
+    panel = dock(viewer).panel
+
+    def save(name, kind, files, micrographs=2):
+        def ask(parent, title, suggestion, filters, first, options):
+            (chosen,) = [text for text in filters.split(";;") if kind in text]
+            return str(tmp_path / name), chosen
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
+        before = len(told)
+        press(qtbot, panel.save_button)
+        qtbot.waitUntil(lambda: len(told) > before, timeout=10_000)
+        assert told[-1].startswith("5 picks written to")
+        back = [read_particles(tmp_path / file, shapes=dict.fromkeys(NAMES, (64, 64))) for file in files]
+        places = np.concatenate([table.coordinates[:, 1:] for table in back])
+        np.testing.assert_allclose(places, layer.data[:, 1:], atol=0.51)
+
+    save("picks.star", ".cs)", ["picks.cs"])
+    assert told[-1].endswith(str(tmp_path / "picks.cs"))
+    save("picks.csv", ".csv)", ["picks.csv"])
+    save("picks", "EMAN .box", ["picks/a.box", "picks/b.box"])
+    assert told[-1] == f"5 picks written to 2 files in {tmp_path / 'picks'}"
+    assert (tmp_path / "picks" / "b.box").read_text().split()[2] == "8"  # as wide as the circles
+    save("c.star", ".cbox)", ["c/a.cbox", "c/b.cbox"])
+    save("autopick.star", "RELION index", ["autopick.star"])
+
+    # One file of several is in the way: nothing is lost without a yes.
+    (tmp_path / "picks" / "a.box").unlink()
+    (tmp_path / "picks" / "b.box").write_text("precious")
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: (asked.append(words[-1]), answers.pop(0))[1])
+    chosen = (str(tmp_path / "picks"), "EMAN .box, one file per micrograph (*.box)")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: chosen)
+    press(qtbot, panel.save_button)
+    qtbot.waitUntil(lambda: len(asked) == 1, timeout=10_000)
+    assert "b.box exists already. Replace?" in asked[0]
+    assert (tmp_path / "picks" / "b.box").read_text() == "precious" and not (tmp_path / "picks" / "a.box").exists()
+    save("picks", "EMAN .box", ["picks/a.box", "picks/b.box"])
+    assert len(asked) == 2

@@ -126,7 +126,9 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
 
     trainer.form.inspector.slider.setValue(0.4)
     assert 0 < picks.shown.sum() < len(picks.data)
-    monkeypatch.setattr("napari_caked.widgets.inspect.ask_for_file", lambda *_: tmp_path / "picks.star")
+    monkeypatch.setattr(
+        "napari_caked.widgets._pick_panel.ask_for_pick_file", lambda *_: (tmp_path / "picks.star", "star")
+    )
     qtbot.mouseClick(trainer.form.inspector.save_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil((tmp_path / "picks.star").exists, timeout=10_000)
     saved = starfile.read(tmp_path / "picks.star")

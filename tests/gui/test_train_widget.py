@@ -48,7 +48,7 @@ def told(monkeypatch):
     told = []
     monkeypatch.setattr("napari_caked.widgets._saving.show_error", told.append)
     monkeypatch.setattr("napari_caked.widgets.train.show_info", told.append)
-    monkeypatch.setattr("napari_caked.widgets.inspect.show_info", told.append)
+    monkeypatch.setattr("napari_caked.widgets._pick_saving.show_info", told.append)
     return told
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
@@ -15,7 +15,7 @@ from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device
 from napari_caked.peaks import find_peaks
 from napari_caked.preprocess import WorkingImage, prepare
-from napari_caked.scoring import score_map
+from napari_caked.scoring import score_map, score_with_decoy
 from napari_caked.settings import PickSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
@@ -62,12 +62,18 @@ def candidates(
     logits : numpy.ndarray
         ``(n,)`` before calibration.
     """
-    device = working.image.device
-    with _one_thread(device):
+    with _one_thread(working.image.device):
         scores = score_map(model.network, working.image, precision=settings.precision, tile_memory=settings.tile_memory)
+    return _peaks(model, scores.cpu().numpy(), working, settings, minimum)
+
+
+def _peaks(
+    model: PickerModel, scores: np.ndarray, working: WorkingImage, settings: PickSettings, minimum: float = -np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates on a map of scores; see :func:`candidates`."""
     stride, plan = model.network.stride, working.rescaling
     distance = settings.minimum_distance * model.preprocess.particle_width
-    yx, heights = find_peaks(scores.cpu().numpy(), distance / stride, minimum)
+    yx, heights = find_peaks(scores, distance / stride, minimum)
     yx = yx * stride
     seen = np.rint(yx).astype(np.intp).clip(0, np.array(working.valid.shape) - 1)
     shown = working.valid.cpu().numpy()[seen[:, 0], seen[:, 1]]
@@ -170,27 +176,42 @@ class Judged:
         ``(n,)`` calibrated log-odds, ``shift`` included.
     shift
         What the log-odds of this micrograph are lowered by: below 0 where it looks like one without particles.
+    scores
+        ``(y, x)`` logits of all places of the working image, one in ``stride`` pixels, before calibration.
     """
 
     yx: np.ndarray
     logits: np.ndarray
     shift: float
+    scores: np.ndarray
 
 
-def judge(model: PickerModel, working: WorkingImage, settings: PickSettings) -> Judged:
-    """Candidates of one prepared micrograph with their calibrated log-odds; parameters as of :func:`candidates`."""
-    with _one_thread(working.image.device):
-        yx, raw = candidates(model, working, settings)
-        shift = _shift(model, working, settings, raw)
-    return Judged(yx, model.calibration.log_odds(raw) + shift, shift)
+def judge(model: PickerModel, working: WorkingImage, settings: PickSettings, *, reproducible: bool = True) -> Judged:
+    """Candidates of one prepared micrograph with their calibrated log-odds.
+
+    Parameters
+    ----------
+    model, working, settings
+        As of :func:`candidates`.
+    reproducible
+        Compute in one thread, so that the last bit does not depend on how many there are.
+    """
+    with _one_thread(working.image.device) if reproducible else nullcontext():
+        scores, decoy = _scores(model, working, settings)
+    yx, raw = _peaks(model, scores, working, settings)
+    shift = 0.0
+    if decoy is not None:
+        shift = micrograph_shift(model.calibration, raw, _peaks(model, decoy, working, settings)[1]).shift
+    return Judged(yx, model.calibration.log_odds(raw) + shift, shift, scores)
 
 
-def _shift(model: PickerModel, working: WorkingImage, settings: PickSettings, logits: np.ndarray) -> float:
-    """What the log-odds of a micrograph's candidates are lowered by, if it looks like one without particles."""
+def _scores(model: PickerModel, working: WorkingImage, settings: PickSettings) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits ``(y, x)`` of all places before calibration, and those of the decoy, if micrographs are compared with it."""
+    network, image, precision, memory = model.network, working.image, settings.precision, settings.tile_memory
     if model.calibration.share is None:
-        return 0.0
-    decoy = replace(working, image=-working.image)
-    return micrograph_shift(model.calibration, logits, candidates(model, decoy, settings)[1]).shift
+        return score_map(network, image, precision=precision, tile_memory=memory).cpu().numpy(), None
+    both = score_with_decoy(network, image, precision=precision, tile_memory=memory)
+    return both[0].cpu().numpy(), both[1].cpu().numpy()
 
 
 def pick(

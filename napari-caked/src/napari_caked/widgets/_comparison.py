@@ -37,6 +37,8 @@ class Comparison(QWidget):
         Runs the thread.
     picks
         Gives the layer of picks, or None.
+    left_out
+        Gives ``(n,)`` bool: those of them that are none, whatever the threshold.
     go_to
         Called with the threshold of the best F1, when its button is pressed.
     """
@@ -46,10 +48,11 @@ class Comparison(QWidget):
         viewer: napari.viewer.Viewer,
         work: Work,
         picks: Callable[[], Points | None],
+        left_out: Callable[[], np.ndarray],
         go_to: Callable[[float], None],
     ) -> None:
         super().__init__()
-        self._work, self._picks = work, picks
+        self._work, self._picks, self._left_out = work, picks, left_out
         self.result: Evaluation | None = None
         self._threshold = 0.5
         self.labels = LayerChoice(viewer, self._may_be_truth, "a Points layer of labels")
@@ -114,6 +117,7 @@ class Comparison(QWidget):
         truth = table_from_points(labels, names, layer)
         # All candidates, whatever the threshold: the curve needs them.
         picks = ParticleTable(tuple(names), np.array(layer.data, float), layer.features.copy())
+        picks = picks.where(~self._left_out())
         return picks, truth, float(np.median(np.atleast_1d(layer.size))) / 2
 
     def _done(self, result: Evaluation) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Points
 
-    from napari_caked.widgets.inspect import PickPanel
+    from napari_caked.widgets._pick_panel import PickPanel
 
 __all__ = ["LiveLayers", "resize"]
 

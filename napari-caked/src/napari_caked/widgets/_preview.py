@@ -16,6 +16,7 @@ from napari_empiarreader.micrographs import MicrographSeries
 
 if TYPE_CHECKING:
     from napari_caked.checkpoint import PickerModel
+    from napari_caked.picking import Judged
     from napari_caked.preprocess import WorkingImage
 
 __all__ = ["Previewer"]
@@ -67,16 +68,16 @@ class Previewer:
         self._cost = self._at - began
 
     def _preview(self, model: PickerModel, index: int, with_scores: bool) -> Previewed:
-        """What :mod:`napari_caked.picking` would make of the micrograph with this model, decoys and all."""
+        """What picking would make of the micrograph with this model, its decoys considered."""
         from napari_caked.devices import choose_device
         from napari_caked.picking import judge, picks_table
 
         model = replace(model, network=model.network.to(choose_device(self._job.picking.device)))
         working = self._working(model, index)
-        judged = judge(model, working, self._job.picking)
+        judged = judge(model, working, self._job.picking, reproducible=False)
         table = picks_table(self._series.names, [(index, judged.yx, judged.logits)], model, self._job.picking)
         table = table.where(table.features["score"].to_numpy() >= self._job.least_score)
-        plane = _score_plane(model, working, judged.shift) if with_scores else None
+        plane = _score_plane(model, working, judged) if with_scores else None
         return Previewed(self._step, index, table, plane)
 
     def _working(self, model: PickerModel, index: int) -> WorkingImage:
@@ -91,12 +92,10 @@ class Previewer:
         return self._prepared[index]
 
 
-def _score_plane(model: PickerModel, working: WorkingImage, shift: float) -> ScorePlane:
+def _score_plane(model: PickerModel, working: WorkingImage, judged: Judged) -> ScorePlane:
     """The calibrated scores of all places of a micrograph."""
-    from napari_caked.scoring import score_map
-
-    raw = score_map(model.network, working.image).float().cpu().numpy()
-    log_odds = model.calibration.log_odds(raw.ravel()).reshape(raw.shape) + shift
+    raw = judged.scores
+    log_odds = model.calibration.log_odds(raw.ravel()).reshape(raw.shape) + judged.shift
     scores = 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
     fy, fx = working.rescaling.factor
     stride = model.network.stride

@@ -25,8 +25,8 @@ from qtpy.QtWidgets import (
 
 from napari_caked.layers import is_negatives, is_ours
 from napari_caked.settings import TrainingSettings
+from napari_caked.widgets._pick_panel import PickPanel
 from napari_caked.widgets._plots import LinePlot, ProgressPlot
-from napari_caked.widgets.inspect import PickPanel
 from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:

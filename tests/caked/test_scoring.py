@@ -8,9 +8,10 @@ import torch
 
 from napari_caked.errors import DeviceError, SettingsError
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
+from napari_caked.models.inference import scoring_form
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
-from napari_caked.scoring import choose_precision, score_map, tile_side
+from napari_caked.scoring import choose_precision, part_shape, score_map, score_with_decoy
 
 RADIUS = 7
 PROFILE = torch.exp(-(((torch.arange(RADIUS + 1.0) - 4) / 1.5) ** 2))
@@ -140,12 +141,42 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("shape", [(170, 150), (97, 333)], ids=str)
+@pytest.mark.parametrize("shape", [(340, 150), (97, 333), (401, 642)], ids=str)
 def test_parts_have_the_bits_of_the_whole(any_network, one_thread, shape):
     image = planted(shape, [(60, 60)])
-    assert max(shape) > tile_side(any_network, 1e-3), "this image is not cut"
+    aligned = tuple(-(-length // any_network.alignment) * any_network.alignment for length in shape)
+    assert part_shape(any_network, scoring_form(any_network), aligned, 1e-3) != aligned, "this image is not cut"
     parts, whole = (score_map(any_network, image, tile_memory=memory) for memory in (1e-3, 1e6))
     assert torch.equal(parts, whole)
+
+
+@pytest.mark.parametrize("memory", [1e-3, 1e6])
+def test_the_decoy_has_the_bits_of_the_inverted_image(any_network, one_thread, memory):
+    image = planted((340, 183), [(60, 60)])
+    plain, decoy = score_with_decoy(any_network, image, tile_memory=memory)
+    assert torch.equal(plain, score_map(any_network, image))
+    assert torch.equal(decoy, score_map(any_network, -image))
+    assert not torch.equal(plain, decoy)
+
+
+@pytest.mark.parametrize("radius", [1, 6, RADIUS])
+def test_scores_are_those_of_the_network_on_the_surrounded_image(one_thread, radius):
+    torch.manual_seed(1)
+    network = MatchedFilterNetwork(PROFILE[: radius + 1], inner=4, channels=8)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(), layer.running_var.uniform_(0.5, 2), layer.weight.data.uniform_(0.5, 2)
+    image = planted((170, 150), [(60, 60)])
+    rim = 48
+    around = torch.from_numpy(np.pad(image.numpy(), rim, mode="reflect"))[:265, :245]
+    with torch.no_grad():
+        expected = network.eval()(around[None, None])[0, rim // 2 :, rim // 2 :][:85, :75]
+    torch.testing.assert_close(score_map(network, image), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_a_network_that_is_learning_gives_no_scores(network):
+    with pytest.raises(ValueError, match="evaluation mode"):
+        score_map(network.train(), planted((60, 60), []))
 
 
 def test_a_logit_depends_on_no_pixel_beyond_the_reach(any_network, one_thread):
@@ -182,11 +213,13 @@ def test_an_image_smaller_than_its_rim_is_mirrored_again_and_again(trained, shap
 
 
 def test_less_memory_means_smaller_parts(trained):
-    sides = [tile_side(trained, memory) for memory in (1, 16, 256, 4096)]
-    assert sides == sorted(sides) and sides[-1] > 2 * sides[-2]
-    assert all(side % trained.alignment == 0 and side > 0 for side in sides)
+    form, shape = scoring_form(trained), (4000, 2000)
+    parts = [part_shape(trained, form, shape, memory) for memory in (1, 16, 256, 4096)]
+    areas = [tall * wide for tall, wide in parts]
+    assert areas == sorted(set(areas)) and parts[-1] == shape and min(parts[0]) >= 160
+    assert all(side % trained.alignment == 0 for part in parts for side in part)
     with pytest.raises(SettingsError, match="tile_memory"):
-        tile_side(trained, 0)
+        part_shape(trained, form, shape, 0)
 
 
 def test_float32_is_the_reference_on_the_cpu():

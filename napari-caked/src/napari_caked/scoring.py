@@ -10,17 +10,19 @@ computes in one thread, and takes several micrographs at a time instead.
 from __future__ import annotations
 
 import copy
-import math
 import weakref
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 
 import torch
+import torch.nn.functional as F
 
 from napari_caked.errors import DeviceError, SettingsError
+from napari_caked.models.inference import ScoringForm, scoring_form
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.settings import PickSettings
 
-__all__ = ["choose_precision", "fastest_precision", "score_map"]
+__all__ = ["choose_precision", "fastest_precision", "score_map", "score_with_decoy"]
 
 _DEFAULTS = PickSettings()
 #: Smaller parts would compute most pixels many times over; and for tiny images libraries sum in another order.
@@ -28,7 +30,6 @@ _LEAST_SIDE = 160
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@torch.inference_mode()
 def score_map(
     network: PickerNetwork,
     image: torch.Tensor,
@@ -54,24 +55,51 @@ def score_map(
     torch.Tensor
         ``(ceil(y / stride), ceil(x / stride))`` float32; element ``j`` lies at working pixel ``stride * j``.
     """
-    stride, alignment = network.stride, network.alignment
-    rim = _rounded_up(network.reach, alignment)
-    dtype = choose_precision(precision, image.device)
-    height, width = image.shape
-    rows, columns = -(-height // stride), -(-width // stride)
-    side = tile_side(network, tile_memory, dtype)
-    tall, wide = _part(height, side, alignment), _part(width, side, alignment)
-    result = torch.empty((rows, columns), dtype=torch.float32, device=image.device)
-    with _arithmetic(image.device, dtype):
-        for top in range(0, height, tall):
-            mirrored = image.float()[_mirrored(top - rim, top + tall + rim + 1, height, image.device)]
-            for left in range(0, width, wide):
-                part = mirrored[:, _mirrored(left - rim, left + wide + rim + 1, width, image.device)]
-                logits = network(part[None, None])[0]
-                first = rim // stride
-                piece = result[top // stride : (top + tall) // stride, left // stride : (left + wide) // stride]
-                piece.copy_(logits[first : first + piece.shape[0], first : first + piece.shape[1]])
-    return result
+    return _scored(network, image, (1,), precision, tile_memory)[0]
+
+
+def score_with_decoy(
+    network: PickerNetwork,
+    image: torch.Tensor,
+    *,
+    precision: str = "float32",
+    tile_memory: float = _DEFAULTS.tile_memory,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of a working image, and of its decoy: the same image with its contrast inverted.
+
+    Both as :func:`score_map` gives them, to the last bit, but what they have in common is computed once.
+    """
+    plain, decoy = _scored(network, image, (1, -1), precision, tile_memory)
+    return plain, decoy
+
+
+@torch.inference_mode()
+def _scored(
+    network: PickerNetwork, image: torch.Tensor, signs: tuple[int, ...], precision: str, tile_memory: float
+) -> torch.Tensor:
+    """Logits ``(len(signs), ceil(y / stride), ceil(x / stride))`` of the image times each sign."""
+    if network.training:
+        raise ValueError("a network that is learning gives no scores; set it to evaluation mode first")
+    stride, alignment, device = network.stride, network.alignment, image.device
+    form, dtype = scoring_form(network), choose_precision(precision, device)
+    rim = _rounded_up(form.reach, alignment)
+    height, width = (_rounded_up(length, alignment) for length in image.shape)
+    tall, wide = part_shape(network, form, (height, width), tile_memory, dtype)
+    around = _surrounded(image.float(), (height, width), rim + form.margin)
+    planes = form.planes(around)
+    around = around[form.margin : around.shape[0] - form.margin, form.margin : around.shape[1] - form.margin]
+    result = torch.empty((len(signs), height // stride, width // stride), device=device)
+    with _arithmetic(device, dtype):
+        for top, left in product(_begins(height, tall), _begins(width, wide)):
+            sides = tall + 2 * rim, wide + 2 * rim
+            part = around[top : top + sides[0] + 1, left : left + sides[1] + 1]
+            y, x, down, across, first = (n // stride for n in (top, left, *sides, rim))
+            known = None if planes is None else planes[:, y : y + down + 1, x : x + across + 1]
+            for sign, logits in zip(signs, result, strict=True):
+                found = form.logits(sign * part, None if known is None else sign * known)
+                inside = found[first : down - first, first : across - first]
+                logits[y : y + tall // stride, x : x + wide // stride] = inside
+    return result[:, : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)]
 
 
 def choose_precision(wish: str, device: torch.device) -> torch.dtype:
@@ -111,27 +139,54 @@ def fastest_precision(device: torch.device) -> torch.dtype:
     return next((dtype for dtype in wanted if _has(device, dtype)), torch.float32)
 
 
-def tile_side(network: PickerNetwork, tile_memory: float, dtype: torch.dtype = torch.float32) -> int:
-    """Side in working pixels, without its rim, of the largest part whose feature maps fit into ``tile_memory`` MB.
+def part_shape(
+    network: PickerNetwork,
+    form: ScoringForm,
+    shape: tuple[int, int],
+    tile_memory: float,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[int, int]:
+    """Sides in working pixels, without their rims, of the parts that an image of ``shape`` is scored in.
 
-    A multiple of the network's alignment, never below 160. It depends on the network and the memory only, never on the
-    machine.
+    Those with the least area, rims included, whose feature maps fit into ``tile_memory`` MB, but no side below 160.
+    They depend on the network, the shape and the memory only, never on the machine. Sides are multiples of the
+    network's alignment, as those of ``shape`` must be.
     """
     if not tile_memory > 0:
         raise SettingsError(f"tile_memory is {tile_memory}, but must be positive")
-    per_pixel = _bytes_per_pixel(network) * dtype.itemsize / torch.float32.itemsize
-    whole = math.isqrt(int(tile_memory * 1e6 / per_pixel))
-    rim = _rounded_up(network.reach, network.alignment)
-    return _rounded_up(max(whole - 2 * rim - 1, _LEAST_SIDE), network.alignment)
+    alignment = network.alignment
+    frame = 2 * _rounded_up(form.reach, alignment) + 1
+    most = tile_memory * 1e6 / (_bytes_per_pixel(network, form) * dtype.itemsize / torch.float32.itemsize)
+    choices = [
+        [(n, _part(length, n, alignment)) for n in range(1, max(1, length // _LEAST_SIDE) + 1)] for length in shape
+    ]
+    fitting = [
+        ((rows * (tall + frame)) * (columns * (wide + frame)), tall, wide)
+        for (rows, tall), (columns, wide) in product(*choices)
+        if (tall + frame) * (wide + frame) <= most
+    ]
+    return min(fitting)[1:] if fitting else (choices[0][-1][1], choices[1][-1][1])
 
 
-def _part(length: int, side: int, alignment: int) -> int:
-    """Length of equal parts, at most ``side``, that cover ``length``."""
-    return _rounded_up(-(-length // -(-length // side)), alignment)
+def _part(length: int, count: int, alignment: int) -> int:
+    """Length of the least equal parts that cover ``length`` by ``count``."""
+    return _rounded_up(-(-length // count), alignment)
+
+
+def _begins(length: int, part: int) -> list[int]:
+    """Where parts begin that cover ``length``; the last one overlaps the one before it, so that all are equal."""
+    return [min(start, length - part) for start in range(0, length, part)]
 
 
 def _rounded_up(length: int, alignment: int) -> int:
     return -(-length // alignment) * alignment
+
+
+def _surrounded(image: torch.Tensor, shape: tuple[int, int], frame: int) -> torch.Tensor:
+    """An image continued to ``shape``, and one pixel and ``frame`` more on each side, as its own mirror image."""
+    for axis, (length, wanted) in enumerate(zip(image.shape, shape, strict=True)):
+        image = image.index_select(axis, _mirrored(-frame, wanted + frame + 1, length, image.device))
+    return image
 
 
 def _mirrored(start: int, stop: int, length: int, device: torch.device) -> torch.Tensor:
@@ -163,7 +218,7 @@ def _arithmetic(device: torch.device, dtype: torch.dtype) -> AbstractContextMana
 _MEASURED: weakref.WeakKeyDictionary[PickerNetwork, float] = weakref.WeakKeyDictionary()
 
 
-def _bytes_per_pixel(network: PickerNetwork) -> float:
+def _bytes_per_pixel(network: PickerNetwork, form: ScoringForm) -> float:
     """Memory of a network's feature maps in float32, per working pixel.
 
     Three times what the greediest layer reads and writes: libraries rearrange both for themselves. Measured without
@@ -172,7 +227,7 @@ def _bytes_per_pixel(network: PickerNetwork) -> float:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     if network not in _MEASURED:
-        shadow, greediest = copy.deepcopy(network).cpu(), 1
+        shadow, greediest = copy.deepcopy(form).cpu(), 1
         side = _rounded_up(1024, network.alignment) + 1
 
         def note(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -183,6 +238,7 @@ def _bytes_per_pixel(network: PickerNetwork) -> float:
         for module in shadow.modules():
             module.register_forward_hook(note)
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            shadow(torch.empty((1, 1, side, side)))
+            image = torch.empty((side, side))
+            shadow.logits(image, shadow.planes(F.pad(image, (form.margin,) * 4)))
         _MEASURED[network] = 3 * greediest / side**2
     return _MEASURED[network]

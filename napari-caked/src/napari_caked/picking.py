@@ -206,7 +206,7 @@ def judge(model: PickerModel, working: WorkingImage, settings: PickSettings, *, 
 
 
 def _scores(model: PickerModel, working: WorkingImage, settings: PickSettings) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits ``(y, x)`` of all places before calibration, and those of the decoy, if micrographs are compared with it."""
+    """Logits ``(y, x)`` of all places before calibration; and those of the decoy, if micrographs are compared to it."""
     network, image, precision, memory = model.network, working.image, settings.precision, settings.tile_memory
     if model.calibration.share is None:
         return score_map(network, image, precision=precision, tile_memory=memory).cpu().numpy(), None

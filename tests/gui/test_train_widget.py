@@ -545,6 +545,117 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     no_worker_is_left(qtbot, 5_000)
 
 
+def test_what_is_set_is_what_is_trained_with(qtbot, trainer, puppet):
+    form = trainer.form
+    trainer.settings = replace(trainer.settings, steps=None)
+    label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
+    press(qtbot, form.train)
+    first = puppet.job.training
+    assert (first.steps, first.batch_size, first.expected_particles, first.device) == (None, 8, None, "auto")
+    puppet.cancel()
+    for field, value in ((form.steps, 300), (form.batch_size, 4), (form.expected, 55), (form.seed, 7)):
+        field.setValue(value)
+    # Devices that are not there can be seen, but not chosen.
+    form.set_devices([])
+    absent = form.device.model().item(form.device.findData("cuda"))
+    assert "no GPU found" in absent.text() and not absent.isEnabled()
+    form.set_devices([("cuda:0", "A GPU")])
+    assert form.device.findData("cuda") < 0 and form.device.itemText(2) == "cuda:0 (A GPU)"
+    form.device.setCurrentIndex(2)
+    press(qtbot, form.train)
+    job = puppet.job
+    settings = job.training
+    assert (settings.steps, settings.batch_size, settings.expected_particles, settings.seed) == (300, 4, 55, 7)
+    assert settings.device == job.picking.device == "cuda:0"
+
+    # One bar for the part under way, another for all parts.
+    assert form.overall.text() == "Part 1 of 4" and form.overall.value() == 0
+    puppet.say(messages.Prepared(1, 2))
+    assert form.progress.text() == "Preparing micrographs: 1 of 2" and form.overall.text() == "Part 2 of 4"
+    puppet.say(messages.Learned(150, 300, (0.5,) * 10, "A GPU"))
+    assert form.progress.text() == "Learning: 150 of 300" and form.overall.text() == "Part 3 of 4"
+    assert form.overall.value() / form.overall.maximum() == pytest.approx(2.5 / 4)
+    puppet.cancel()
+    assert form.overall.isHidden() and form.progress.isHidden()
+
+
+def test_all_picks_of_a_micrograph_become_labels_with_one_click(qtbot, viewer, trainer, puppet):
+    form = trainer.form
+    label_all_of_the_first(trainer, np.array([(0, 21, 20), (0, 280, 280)]))
+    assert not form.accept_shown.isEnabled()
+    press(qtbot, form.train)
+    puppet.say(messages.Trained(b"a model", 20.0))
+    rows = [(0, 20, 20), (0, 150, 150), (0, 60, 220), (1, 150, 150), (0, 220, 60)]
+    puppet.say(messages.Picked(3, 3, picks_at(rows, [0.9, 0.8, 0.7, 0.9, 0.3])))
+    puppet.end()
+    labels = form.labels.layer
+    qtbot.wait(500)  # picks are painted a moment after their layer is made
+    press(qtbot, form.accept_shown)
+    # Not what is a label already, nor what is hidden, nor what is on other micrographs.
+    np.testing.assert_allclose(labels.data[2:], [(0, 150, 150), (0, 60, 220)])
+    assert "2 picks are labels now" in form.hint.text() and "<b>4</b> particles" in form.counts.text()
+    press(qtbot, form.accept_shown)
+    assert len(labels.data) == 4 and "No pick is shown here" in form.hint.text()
+    press(qtbot, form.undo)
+    assert len(labels.data) == 2
+    viewer.dims.set_current_step(0, 1)
+    press(qtbot, form.accept_shown)
+    np.testing.assert_allclose(labels.data[2:], [(1, 150, 150)])
+    viewer.layers.remove(labels)
+    viewer.layers.remove(viewer.layers["picks"])
+    press(qtbot, form.accept_shown)
+    assert "No pick is shown here" in form.hint.text()
+
+
+def test_layers_may_go_while_the_picker_learns(qtbot, viewer, trainer, puppet, told):
+    form = trainer.form
+    label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
+    form.score_map.click()
+    press(qtbot, form.train)
+    puppet.say(messages.Learned(10, 100, (0.5,) * 10, "CPU"))
+    plane = messages.ScorePlane(np.full((30, 20), 0.5, np.float16), (10.0, 15.0))
+    puppet.say(messages.Previewed(10, 0, picks_at([(0, 30, 30)], [0.8]), plane))
+    for name in ("labels", "score map", "not particles", "micrographs"):
+        if name in viewer.layers:
+            viewer.layers.remove(name)
+        puppet.say(messages.Previewed(20, 0, picks_at([(0, 31, 31)] * 3, [0.8] * 3), plane))
+        qtbot.wait(200)
+    # With nothing else left, the picks decide what napari's sliders reach, and where they stand.
+    dice = np.random.default_rng(0)
+    for i, count in enumerate((40, 7, 90)):
+        rows = np.column_stack([np.full(count, i), dice.uniform(0, 100 * (i + 1), (count, 2))])
+        puppet.say(messages.Previewed(30 + i, i, picks_at(rows, np.full(count, 0.8)), None))
+        qtbot.wait(50)
+    assert form.labels.layer is None and "no labels" in form.counts.text() and not form.click_tool.isEnabled()
+    puppet.say(messages.Trained(b"a model", 2.0))
+    puppet.say(messages.Picked(3, 3, picks_at([(0, 50, 50), (2, 60, 60)], [0.9, 0.3])))
+    puppet.end()
+    assert told == [] and trainer.model == b"a model" and not trainer.training
+    np.testing.assert_allclose(viewer.layers["picks"].data, [(0, 50, 50), (2, 60, 60)])
+    press(qtbot, form.improve)
+    assert "no micrographs to train on" in form.status.text() and not trainer.training
+
+
+def test_a_pick_added_by_hand_is_believed(qtbot, viewer, trainer, puppet, tmp_path, told):
+    form = trainer.form
+    label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
+    press(qtbot, form.train)
+    puppet.say(messages.Trained(b"a model", 2.0))
+    puppet.say(messages.Picked(3, 3, picks_at([(0, 50, 50), (0, 90, 90), (0, 120, 30)], [0.9, 0.7, 0.03])))
+    puppet.end()
+    picks = viewer.layers["picks"]
+    viewer.layers.selection.active = picks
+    picks.selected_data = {1}
+    picks.remove_selected()
+    press(qtbot, form.inspector.undo_button)
+    picks.add((0, 200, 200))
+    assert picks.shown.tolist() == [True, True, False, True]
+    assert picks.features["score"].iloc[-1] == 1 and np.isfinite(picks.features["logit"]).all()
+    form.inspector.save(tmp_path / "picks.star")
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
+    assert "nan" not in (tmp_path / "picks.star").read_text().lower()
+
+
 def test_the_layer_for_picks_is_there_before_training(qtbot, viewer, trainer):
     press(qtbot, trainer.form.new_labels)
     labels = viewer.layers["labels"]
@@ -633,7 +744,7 @@ def test_closing_the_window_ends_training_and_devices_are_found(qtbot, viewer, t
     _devices.tell_devices(trainer._work, trainer.form.set_devices)
     qtbot.waitUntil(lambda: _devices._found is not None, timeout=SOON)
     offered = [trainer.form.device.itemData(i) for i in range(trainer.form.device.count())]
-    assert offered == ["auto", "cpu", *(name for name, _ in _devices._found)]
+    assert offered == ["auto", "cpu", *([name for name, _ in _devices._found] or ["cuda"])]
 
     label_all_of_the_first(trainer, specimen[1])
     press(qtbot, trainer.form.train)

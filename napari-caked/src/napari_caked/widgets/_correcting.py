@@ -40,6 +40,21 @@ class Corrector:
         """Say of picks that they are no particles; tells how many."""
         return self._decide(negative=True)
 
+    def accept_shown(self, micrograph: int) -> int:
+        """Make labels of all picks that are shown on one micrograph; tells how many were none yet."""
+        picks, labels = self._picks(), self._label_set.labels
+        if picks is None or labels is None or not picks.visible:
+            return 0
+        data = np.asarray(picks.data)
+        here = np.broadcast_to(picks.shown, len(data)) & (np.rint(data[:, 0]) == micrograph)
+        frames = [(np.asarray(layer.scale)[-2:], np.asarray(layer.translate)[-2:]) for layer in (picks, labels)]
+        (scale, origin), (theirs, start) = frames
+        places = (data[here, 1:] * scale + origin - start) / theirs
+        points = np.column_stack([np.full(len(places), float(micrograph)), places])[:, -labels.ndim :]
+        new = points[[self._label_set.at(point) is None for point in points]]
+        self._label_set.add_all(new)
+        return len(new)
+
     def say(self, world: np.ndarray, *, negative: bool) -> None:
         """Say what is at a place in the world, whatever was said of it before."""
         labels = self._label_set.labels

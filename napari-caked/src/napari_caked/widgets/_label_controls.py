@@ -66,6 +66,7 @@ class LabelControls:
         form.next.clicked.connect(lambda: self.step(1))
         form.empty.clicked.connect(self._on_empty)
         form.hide_marks.toggled.connect(self._on_hide)
+        form.accept_shown.clicked.connect(self.accept_shown)
         form.suggest.clicked.connect(self.suggest)
 
     def hold(self, on: bool) -> None:
@@ -147,6 +148,12 @@ class LabelControls:
     def accept(self) -> None:
         """Say "a particle" of the suggestion, or of the selected picks, or of the one under the mouse."""
         self._answer(negative=False)
+
+    def accept_shown(self) -> None:
+        """Make labels of all picks shown on the micrograph in view."""
+        said = self.corrector.accept_shown(self.micrograph)
+        picks = "One pick is a label" if said == 1 else f"{said} picks are labels"
+        self._hint(f"{picks} now. <b>Ctrl-Z</b> takes it back." if said else "No pick is shown here that is no label.")
 
     def reject(self) -> None:
         """Say "not this" of the suggestion, or of the selected picks, or of the one under the mouse."""

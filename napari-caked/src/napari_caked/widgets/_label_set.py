@@ -84,6 +84,12 @@ class LabelSet:
             layer.add(point[-layer.ndim :])
             layer.selected_data = set()
 
+    def add_all(self, points: np.ndarray) -> None:
+        """Add labels at ``(n, 3)``, as one change."""
+        if self.labels is not None and len(points):
+            self.labels.add(points)
+            self.labels.selected_data = set()
+
     def remove(self, layer: Points, index: int) -> None:
         """Remove one point of either layer."""
         layer.selected_data = {index}

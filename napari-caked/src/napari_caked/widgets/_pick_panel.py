@@ -28,7 +28,11 @@ from napari_empiarreader.coordinates import ParticleTable
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["PickPanel"]
+__all__ = ["PickPanel", "section"]
+
+
+_BY_HAND = {"score": 1.0, "logit": 20.0}
+"""Of picks that a person adds to the layer; napari would give them those of the last pick, the least sure of all."""
 
 
 class PickPanel(QWidget):
@@ -113,10 +117,10 @@ class PickPanel(QWidget):
         where.addWidget(self.place, 1)
         where.addWidget(self.next)
         layout.addLayout(where)
-        self.by_micrograph = _section("Counts of each micrograph", self.table)
+        self.by_micrograph = section("Counts of each micrograph", self.table)
         self.by_micrograph.toggled.connect(self._fill_table)
         layout.addWidget(self.by_micrograph)
-        self.against_labels = _section("Compare with labels", self.comparison)
+        self.against_labels = section("Compare with labels", self.comparison)
         layout.addWidget(self.against_labels)
         buttons = QHBoxLayout()
         buttons.addWidget(self.undo_button)
@@ -186,6 +190,8 @@ class PickPanel(QWidget):
                 layer.selected_data = set()
                 layer.data = picks.coordinates
                 layer.features = picks.features
+                by_hand = {name: value for name, value in _BY_HAND.items() if name in picks.features}
+                layer.feature_defaults = layer.feature_defaults.assign(**by_hand)
         finally:
             self._replacing = False
         self.comparison.forget()
@@ -315,7 +321,8 @@ class PickPanel(QWidget):
             f"all: <b>{shown.sum():,}</b> of {len(shown):,}"
         )
         scores = self._scores()
-        if len(scores) == len(shown):
+        # napari may move its slider, and so call this, after a layer got other data and before we hear of it.
+        if len(scores) == len(shown) == len(self._left_out.all):
             known = scores[np.isfinite(scores) & ~self._left_out.all]
             self.expected.setText(_in_words(known, self.threshold, int(shown.sum())))
             self._fill_table()
@@ -342,7 +349,7 @@ class PickPanel(QWidget):
         self.status.setVisible(bool(text))
 
 
-def _section(title: str, inside: QWidget) -> QCollapsible:
+def section(title: str, inside: QWidget) -> QCollapsible:
     """Something that is folded away until it is wanted."""
     section = QCollapsible(title)
     section.setDuration(0)

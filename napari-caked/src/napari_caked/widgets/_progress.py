@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QProgressBar
@@ -22,13 +22,24 @@ class Progress(QObject):
         Ends it.
     bar
         Shows the phase.
+    overall
+        Shows how many phases are over.
+    phases
+        Their names, in their order.
     say
         Told the phase, the time it took and will take, and where it runs.
     """
 
-    def __init__(self, parent: QObject, bar: QProgressBar, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        parent: QObject,
+        bar: QProgressBar,
+        overall: QProgressBar,
+        phases: Sequence[str],
+        say: Callable[[str], None],
+    ) -> None:
         super().__init__(parent)
-        self._bar, self._say = bar, say
+        self._bar, self._overall, self._phases, self._say = bar, overall, tuple(phases), say
         self.phase, self.device = "", ""
         self.done = self.total = 0
         self._began = self._phase_began = 0.0
@@ -58,6 +69,7 @@ class Progress(QObject):
         """It is over."""
         self._clock.stop()
         self._bar.hide()
+        self._overall.hide()
         self._paused_since = None
 
     def pause(self, on: bool) -> None:
@@ -78,14 +90,11 @@ class Progress(QObject):
 
     def show(self) -> None:
         """Say it."""
-        bar, now = self._bar, self._paused_since or time.monotonic()
-        # Qt repaints the whole window at each new value, unless it may not; then it does so when it has time.
-        bar.setUpdatesEnabled(False)
-        bar.setRange(0, self.total)
-        bar.setValue(self.done)
-        bar.setFormat(f"{self.phase}: {self.done} of {self.total}")
-        bar.setUpdatesEnabled(True)
-        bar.show()
+        now = self._paused_since or time.monotonic()
+        _fill(self._bar, self.done, self.total, f"{self.phase}: {self.done} of {self.total}")
+        part, parts = self._phases.index(self.phase), len(self._phases)
+        within = self.done / self.total if self.total else 0.0
+        _fill(self._overall, round(100 * (part + within)), 100 * parts, f"Part {part + 1} of {parts}")
         words = [f"{self.phase} on {self.device}" if self.device else self.phase]
         if self.paused:
             words.append("paused")
@@ -94,6 +103,16 @@ class Progress(QObject):
             left = (now - self._phase_began) / self.done * (self.total - self.done)
             words.append(f"about {in_minutes(left)} left")
         self._say(" · ".join(words))
+
+
+def _fill(bar: QProgressBar, done: int, total: int, words: str) -> None:
+    # Qt repaints the whole window at each new value, unless it may not; then it does so when it has time.
+    bar.setUpdatesEnabled(False)
+    bar.setRange(0, total)
+    bar.setValue(done)
+    bar.setFormat(words)
+    bar.setUpdatesEnabled(True)
+    bar.show()
 
 
 def in_minutes(seconds: float) -> str:

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_caked.layers import is_negatives, is_ours
 from napari_caked.settings import TrainingSettings
-from napari_caked.widgets._pick_panel import PickPanel
+from napari_caked.widgets._pick_panel import PickPanel, section
 from napari_caked.widgets._plots import LinePlot, ProgressPlot
 from napari_empiarreader.widgets.layer_choice import LayerChoice
 
@@ -121,6 +121,11 @@ class TrainForm:
         self.empty.setToolTip("Say that the micrograph in view has no particles (E on the canvas)")
         self.hide_marks = _toggle("Hide marks")
         self.hide_marks.setToolTip("See the micrograph alone (H on the canvas)")
+        self.accept_shown = QPushButton("Accept all picks here")
+        self.accept_shown.setToolTip(
+            "Make labels of all picks that are shown on this micrograph; reject the wrong ones first"
+        )
+        self.accept_shown.setEnabled(False)
         self.suggest = QPushButton("Suggest five places to label")
         self.suggest.setToolTip("Go to places that the picker is unsure of, and that are unlike each other")
         self.suggest.setEnabled(False)
@@ -130,7 +135,7 @@ class TrainForm:
         box, form = _box("Labelling")
         form.addRow(_row((self.click_tool, 1), (self.not_this, 0), (self.undo, 0), (self.redo, 0)))
         form.addRow(_row((self.previous, 0), (self.empty, 1), (self.hide_marks, 0), (self.next, 0)))
-        form.addRow(self.suggest)
+        form.addRow(_row((self.suggest, 1), (self.accept_shown, 0)))
         form.addRow(self.counts)
         form.addRow(self.hint)
         return box
@@ -138,7 +143,7 @@ class TrainForm:
     def _training(self) -> QWidget:
         self.device = QComboBox()
         self.device.setToolTip("Where to train; auto takes a GPU if there is one")
-        self.set_devices([])
+        self.set_devices(None)
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setValue(self._defaults.seed)
@@ -162,9 +167,10 @@ class TrainForm:
         self.improve.setEnabled(False)
         self.pause.hide()
         self.finish.hide()
-        self.progress = QProgressBar()
-        self.progress.setMinimumHeight(18)
-        self.progress.hide()
+        self.progress, self.overall = QProgressBar(), QProgressBar()
+        for bar in (self.progress, self.overall):
+            bar.setMinimumHeight(18)
+            bar.hide()
         self.curve = LinePlot("loss")
         self.validation = ProgressPlot("average precision")
         self.validation.hide()
@@ -179,11 +185,37 @@ class TrainForm:
         box, form = _box("Training")
         form.addRow("Device", _row((self.device, 1), (QLabel("Seed"), 0), (self.seed, 0)))
         form.addRow("Hold out", self.hold_out)
+        form.addRow(self._further_settings())
         form.addRow(_row((self.train, 1), (self.improve, 1), (self.pause, 1), (self.finish, 1)))
-        for widget in (self.progress, self.status, self.warnings, self.curve, self.validation):
+        for widget in (self.progress, self.overall, self.status, self.warnings, self.curve, self.validation):
             form.addRow(widget)
         form.addRow(_row((self.score_map, 1), (self.memory, 0)))
         return box
+
+    def _further_settings(self) -> QWidget:
+        """What seldom needs to be set; values of 0 leave it to the picker."""
+        self.steps, self.batch_size = QSpinBox(), QSpinBox()
+        self.steps.setRange(0, 1_000_000)
+        self.steps.setSingleStep(100)
+        self.steps.setSpecialValueText(f"automatic ({self._defaults.all_steps})")
+        self.steps.setToolTip("Batches that 'Train' learns from; 'Improve' takes fewer")
+        self.batch_size.setRange(2, 1024)
+        self.batch_size.setValue(self._defaults.batch_size)
+        self.batch_size.setSuffix(" crops")
+        self.batch_size.setToolTip("Crops of micrographs per batch; fewer need less memory")
+        self.expected = QDoubleSpinBox()
+        self.expected.setRange(0, 1_000_000)
+        self.expected.setDecimals(0)
+        self.expected.setSingleStep(10)
+        self.expected.setSpecialValueText("estimated")
+        self.expected.setToolTip("Particles on a micrograph, on the mean, where you know better than the estimate")
+        inside = QWidget()
+        form = QFormLayout(inside)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Steps", self.steps)
+        form.addRow("Batch", self.batch_size)
+        form.addRow("Particles per micrograph", self.expected)
+        return section("More settings", inside)
 
     def _picks(self) -> QWidget:
         self.save_model = QPushButton("Save model…")
@@ -213,12 +245,17 @@ class TrainForm:
         self.warnings.setText("\n".join(lines))
         self.warnings.setVisible(bool(lines))
 
-    def set_devices(self, found: list[tuple[str, str]]) -> None:
-        """Offer ``auto``, ``cpu`` and what was found, keeping the choice."""
+    def set_devices(self, found: list[tuple[str, str]] | None) -> None:
+        """Offer ``auto``, ``cpu`` and what was found, keeping the choice; None: nobody has looked yet."""
         chosen = self.device.currentData() or self._defaults.device
         self.device.clear()
-        for name, words in [("auto", ""), ("cpu", ""), *found]:
+        for name, words in [("auto", ""), ("cpu", ""), *(found or [])]:
             self.device.addItem(f"{name} ({words})" if words else name, name)
+        if found == []:
+            self.device.addItem("cuda (no GPU found)", "cuda")
+            absent = self.device.model().item(self.device.count() - 1)  # type: ignore[union-attr]
+            absent.setEnabled(False)
+            chosen = "auto" if chosen == "cuda" else chosen
         self.device.setCurrentIndex(max(self.device.findData(chosen), 0))
 
     def follow(self, on: bool) -> None:

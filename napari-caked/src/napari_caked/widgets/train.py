@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PickerTrainer"]
 
+_PHASES = _STARTING, _PREPARING, _LEARNING, _PICKING = (
+    "Starting PyTorch",
+    "Preparing micrographs",
+    "Learning",
+    "Picking",
+)
+
 _LEAST_SCORE = 0.02
 """Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
@@ -52,7 +59,7 @@ class PickerTrainer(QWidget):
     Attributes
     ----------
     settings
-        Defaults of the training; the fields of the form replace diameter, seed and device.
+        Defaults of the training; what the fields of the form say replaces them.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -66,7 +73,7 @@ class PickerTrainer(QWidget):
         self._micrographs = 0
         self._finished = self._docked = False
         self.form = TrainForm(self, napari_viewer, self.settings)
-        self.progress = Progress(self, self.form.progress, self._say)
+        self.progress = Progress(self, self.form.progress, self.form.overall, _PHASES, self._say)
         self.live = LiveLayers(napari_viewer, self.form.inspector, self._work)
         self.labelling = LabelControls(napari_viewer, self.form, self.live, self._work)
         self._connect()
@@ -153,7 +160,7 @@ class PickerTrainer(QWidget):
         self.form.validation.hide()
         self.form.warn("")
         self.form.set_training(True, improvable=False)
-        self.progress.begin("Starting PyTorch")
+        self.progress.begin(_STARTING)
         self._viewer.dims.events.current_step.connect(self._look)
         self._helper = self._work.converse(
             job, read, heard=self._hear, failed=self._report, ended=self._end, after=_TRAIN_AFTER
@@ -221,6 +228,9 @@ class PickerTrainer(QWidget):
             particle_diameter=form.diameter.value(),
             seed=form.seed.value(),
             hold_out=form.hold_out.value(),
+            steps=form.steps.value() or self.settings.steps,
+            batch_size=form.batch_size.value(),
+            expected_particles=form.expected.value() or self.settings.expected_particles,
             device=form.device.currentData(),
         )
         picking = replace(self.picking, device=settings.device)
@@ -233,10 +243,10 @@ class PickerTrainer(QWidget):
         form, progress = self.form, self.progress
         match message:
             case messages.Prepared():
-                progress.enter("Preparing micrographs", message.total, message.done)
+                progress.enter(_PREPARING, message.total, message.done)
             case messages.Learned():
                 progress.device = message.device
-                progress.enter("Learning", message.steps, message.step)
+                progress.enter(_LEARNING, message.steps, message.step)
                 form.curve.extend(message.losses, message.step, message.steps)
                 form.validation.steps = form.curve.steps
             case messages.Validated():
@@ -260,18 +270,19 @@ class PickerTrainer(QWidget):
                 form.save_model.setEnabled(True)
                 for button in (form.pause, form.finish):
                     button.setEnabled(False)
-                progress.enter("Picking", self._micrographs)
+                progress.enter(_PICKING, self._micrographs)
             case messages.Picked():
-                progress.enter("Picking", message.total, message.done)
+                progress.enter(_PICKING, message.total, message.done)
                 self.live.add(message.picks)
                 self._finished = message.done == message.total
-                self.form.suggest.setEnabled(True)
+                for button in (form.suggest, form.accept_shown):
+                    button.setEnabled(True)
 
     def _end(self) -> None:
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
         progress, took = self.progress, self.progress.elapsed
-        picking = progress.phase == "Picking"
+        picking = progress.phase == _PICKING
         self._reset()
         if self._finished:
             self._say(f"Trained and picked {progress.total} micrographs in {took} on {progress.device}.")
@@ -279,7 +290,7 @@ class PickerTrainer(QWidget):
             self._say(f"Cancelled after {took}; {progress.done} of {progress.total} micrographs are picked.")
         elif cancelled:
             self._say(f"Cancelled after {took}; what was there before is kept.")
-        elif progress.phase == "Learning":
+        elif progress.phase == _LEARNING:
             self._say(f"Stopped after {took}, before there was a picker; what was there before is kept.")
 
     def _reset(self) -> None:

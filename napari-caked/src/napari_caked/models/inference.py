@@ -6,6 +6,7 @@ inverted image it is the inverted planes; the layers then score the image in par
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from functools import singledispatch
 
@@ -13,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_caked.models.correlation import normalised_correlations
-from napari_caked.models.matched import MatchedFilter, MatchedFilterNetwork
+from napari_caked.models.correlation import correlations
+from napari_caked.models.matched import RARE, MatchedFilterNetwork
 from napari_caked.models.protocol import PickerNetwork
 
 __all__ = ["ScoringForm", "scoring_form"]
@@ -98,18 +99,19 @@ class _Matched(ScoringForm):
         self.reach = network.reach - radius
         self.margin = radius + radius % 2
         inner = min(network.inner, radius)
-        self._templates = [MatchedFilter(profile[: inner + 1]).kernel(), MatchedFilter(profile).kernel()]
+        self._templates = [network.filter.kernel(inner), network.filter.kernel()]
         self.stem, self.fine = _folded(network.stem), _folded(network.fine)
         self.coarse = nn.Sequential(*(_folded(layer) for layer in network.coarse))
         joining, last = (_folded(layer) for layer in network.merge)
         self.near, self.far = _divided(joining[0], network.channels)
-        self.last, self.head = last, network.head
+        # A copy: what the next lines do to its weights would keep the network from learning on.
+        self.last, self.head = last, copy.deepcopy(network.head)
         # Channels last is the faster order of convolutions, on CPUs as well as on GPUs.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def planes(self, image: torch.Tensor) -> torch.Tensor:
         """See :class:`ScoringForm`."""
-        return 4 * normalised_correlations(image, self._templates, self.margin)
+        return 4 * correlations(image.clamp(-RARE, RARE), self._templates, self.margin)
 
     def logits(self, image: torch.Tensor, planes: torch.Tensor | None) -> torch.Tensor:
         """See :class:`ScoringForm`."""

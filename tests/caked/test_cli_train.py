@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from napari_caked import training
 from napari_caked._cli_train import train as command
-from napari_caked.checkpoint import load_model
+from napari_caked.checkpoint import PickerModel, load_model, save_model
 from napari_caked.cli import app
-from napari_caked.models.registry import NETWORKS
+from napari_caked.models.registry import NETWORKS, build_network
 from napari_caked.objectives import OBJECTIVES
 from napari_caked.settings import TrainingSettings
 from napari_caked.training import Finished, Step, Validated, Warned
@@ -26,7 +26,7 @@ QUICK = ["--steps", "2", "--reviews", "0", "--device", "cpu"]
 def folder(tmp_path_factory, ring_data):
     """Three micrographs as files, with labels on two of them, and negatives."""
     folder = tmp_path_factory.mktemp("rings")
-    series, truth = ring_data(3, size=164)
+    series, truth = ring_data(3, size=140)
     for i, name in enumerate(series.names):
         write_mrc(folder / name, series.read(i), 5.0)
     write_particles(folder / "labels.star", truth.where(truth.micrograph_index < 2).where(np.arange(18) % 2 == 0))
@@ -55,12 +55,32 @@ def called(monkeypatch, folder):
     return calls
 
 
-def test_a_model_is_trained_and_the_summary_says_how(folder, tmp_path):
-    result = call(folder, tmp_path / "m.safetensors", *QUICK, "--negatives", folder / "negatives.star", "--seed", 3)
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """What the command said, and the file of the model that it made."""
+    output = tmp_path_factory.mktemp("trained") / "m.safetensors"
+    return call(folder, output, *QUICK, "--negatives", folder / "negatives.star", "--seed", 3), output
+
+
+@pytest.fixture
+def ends(monkeypatch, trained):
+    """Give what a training says before it ends; it ends at once, with the model that was trained before."""
+    said = []
+
+    def stand_in(*_, **__):
+        yield from said
+        yield Finished(load_model(trained[1]), 9.0)
+
+    monkeypatch.setattr(training, "training_events", stand_in)
+    return said
+
+
+def test_a_model_is_trained_and_the_summary_says_how(trained):
+    result, output = trained
     assert result.exit_code == 0, result.output
     assert "trained on CPU from 9 labels and 2 negatives" in result.stdout
     assert "particles expected per micrograph, in " in result.stdout
-    record = load_model(tmp_path / "m.safetensors").provenance
+    record = load_model(output).provenance
     assert (record["labels"], record["negatives"], record["steps"], record["settings"]["seed"]) == (9, 2, 2, 3)
 
 
@@ -152,16 +172,19 @@ def test_warnings_go_to_standard_error(folder, tmp_path, called):
 def test_labels_on_other_micrographs_are_left_out_aloud(folder, tmp_path):
     arguments = ["train", str(folder / "m0.mrc"), "--labels", str(folder / "labels.star"), "--diameter", "120"]
     negatives = ["--negatives", str(folder / "negatives.star")]
-    result = CliRunner().invoke(app, [*arguments, *negatives, "-o", str(tmp_path / "m.safetensors"), *QUICK])
+    result = CliRunner().invoke(
+        app, [*arguments, *negatives, "-o", str(tmp_path / "m.safetensors"), *QUICK, "--network", "conv31"]
+    )
     assert result.exit_code == 0, result.output
     assert "4 of 9 labels lie on other micrographs: not used" in result.stderr
     assert "1 of 2 negatives lie on other micrographs: not used" in result.stderr
     assert "all 5 labels are on one micrograph" in result.stderr
+    assert load_model(tmp_path / "m.safetensors").network.name == "conv31"
 
 
 def test_a_model_is_improved_with_its_own_network(folder, tmp_path):
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
-    assert call(folder, first, *QUICK, "--network", "conv31").exit_code == 0
+    save_model(first, PickerModel(build_network("conv31", units=4).eval(), 120.0))
     result = call(folder, second, *QUICK, "--start", first)
     assert result.exit_code == 0, result.output
     assert load_model(second).network.name == "conv31"
@@ -214,7 +237,7 @@ def test_a_mistake_is_an_error_that_names_it_and_leaves_no_file(folder, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_files_are_kept_unless_told(folder, tmp_path):
+def test_existing_files_are_kept_unless_told(folder, tmp_path, ends):
     (tmp_path / "m.safetensors").write_text("mine")
     result = call(folder, tmp_path / "m.safetensors", *QUICK)
     assert isinstance(result.exception, UserError) and "exists already" in str(result.exception)
@@ -263,15 +286,6 @@ def test_the_help_names_all_networks_and_objectives():
     assert all(name in str(options["objective"]) for name in OBJECTIVES)
 
 
-def test_the_best_of_what_was_validated_is_reported(folder, tmp_path, monkeypatch):
-    honest = training.training_events
-
-    def watched(*arguments, **options):
-        for event in honest(*arguments, **options):
-            if isinstance(event, Finished):
-                yield Validated(3, 0.25, True)
-                yield Validated(4, 0.125, False)
-            yield event
-
-    monkeypatch.setattr(training, "training_events", watched)
+def test_the_best_of_what_was_validated_is_reported(folder, tmp_path, ends):
+    ends.extend([Validated(3, 0.25, True), Validated(4, 0.125, False)])
     assert "average precision 0.250 on 0 held out" in call(folder, tmp_path / "m.safetensors", *QUICK).stdout

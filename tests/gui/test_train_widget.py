@@ -6,6 +6,7 @@ Where it matters what the window does and not how well the picker learns, a pupp
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -545,8 +546,9 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     no_worker_is_left(qtbot, 5_000)
 
 
-def test_what_is_set_is_what_is_trained_with(qtbot, trainer, puppet):
-    form = trainer.form
+def test_what_is_set_is_what_is_trained_with(qtbot, trainer, puppet, monkeypatch):
+    form, clock = trainer.form, [1000.0]
+    monkeypatch.setattr("napari_caked.widgets._progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
     trainer.settings = replace(trainer.settings, steps=None)
     label_all_of_the_first(trainer, np.array([(0, 20, 20)]))
     press(qtbot, form.train)
@@ -572,7 +574,12 @@ def test_what_is_set_is_what_is_trained_with(qtbot, trainer, puppet):
     assert form.overall.text() == "Part 1 of 4" and form.overall.value() == 0
     puppet.say(messages.Prepared(1, 2))
     assert form.progress.text() == "Preparing micrographs: 1 of 2" and form.overall.text() == "Part 2 of 4"
+    # The first word of a part says nothing yet of how long it takes.
+    puppet.say(messages.Learned(100, 300, (0.5,) * 10, "A GPU"))
+    assert "left" not in form.status.text()
+    clock[0] += 10
     puppet.say(messages.Learned(150, 300, (0.5,) * 10, "A GPU"))
+    assert "about 0:30 left" in form.status.text()
     assert form.progress.text() == "Learning: 150 of 300" and form.overall.text() == "Part 3 of 4"
     assert form.overall.value() / form.overall.maximum() == pytest.approx(2.5 / 4)
     puppet.cancel()
@@ -644,10 +651,6 @@ def test_a_pick_added_by_hand_is_believed(qtbot, viewer, trainer, puppet, tmp_pa
     puppet.say(messages.Picked(3, 3, picks_at([(0, 50, 50), (0, 90, 90), (0, 120, 30)], [0.9, 0.7, 0.03])))
     puppet.end()
     picks = viewer.layers["picks"]
-    viewer.layers.selection.active = picks
-    picks.selected_data = {1}
-    picks.remove_selected()
-    press(qtbot, form.inspector.undo_button)
     picks.add((0, 200, 200))
     assert picks.shown.tolist() == [True, True, False, True]
     assert picks.features["score"].iloc[-1] == 1 and np.isfinite(picks.features["logit"]).all()

@@ -134,9 +134,7 @@ class History:
                 if data is not self._now[0][layer][0]:
                     layer.selected_data = set()
                     layer.data = data
-                    defaults = layer.feature_defaults.copy()  # which new features replace
                     layer.features = features
-                    layer.feature_defaults = defaults
             self._restore(more)
         finally:
             self._silent = False

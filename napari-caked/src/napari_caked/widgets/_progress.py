@@ -41,7 +41,7 @@ class Progress(QObject):
         super().__init__(parent)
         self._bar, self._overall, self._phases, self._say = bar, overall, tuple(phases), say
         self.phase, self.device = "", ""
-        self.done = self.total = 0
+        self.done = self.total = self._done_before = 0
         self._began = self._phase_began = 0.0
         self._paused_since: float | None = None
         self._clock = QTimer(self)
@@ -84,7 +84,7 @@ class Progress(QObject):
     def enter(self, phase: str, total: int, done: int = 0) -> None:
         """``done`` of ``total`` things of a phase are done."""
         if phase != self.phase or done == 0:
-            self.phase, self._phase_began = phase, time.monotonic()
+            self.phase, self._phase_began, self._done_before = phase, time.monotonic(), done
         self.done, self.total = done, total
         self.show()
 
@@ -99,8 +99,9 @@ class Progress(QObject):
         if self.paused:
             words.append("paused")
         words.append(f"{in_minutes(now - self._began)} elapsed")
-        if 0 < self.done < self.total:
-            left = (now - self._phase_began) / self.done * (self.total - self.done)
+        # What was done when the phase was first heard of took a time that nobody knows.
+        if self._done_before < self.done < self.total:
+            left = (now - self._phase_began) / (self.done - self._done_before) * (self.total - self.done)
             words.append(f"about {in_minutes(left)} left")
         self._say(" · ".join(words))
 

@@ -15,6 +15,7 @@ from napari_caked.errors import CheckpointError
 from napari_caked.models import MatchedFilterNetwork
 from napari_caked.picking import PickSettings, pick
 from napari_caked.preprocess import PreprocessSettings
+from napari_caked.spacing import Spacing
 from napari_empiarreader.errors import FileExistsAlreadyError
 
 
@@ -31,6 +32,7 @@ def model() -> PickerModel:
         PreprocessSettings(normalization="affine"),
         Calibration(1.5, 0.25),
         {"seed": 3, "settings": {"steps": 5}},
+        Spacing((0.4, 0.5, 0.8), (0.1, 0.625)),
     )
 
 
@@ -69,6 +71,7 @@ def test_everything_else_is_read_again(path, model):
     assert read.preprocess == model.preprocess
     assert read.calibration == Calibration(1.5, 0.25)
     assert read.provenance == {"seed": 3, "settings": {"steps": 5}}
+    assert read.spacing == Spacing((0.4, 0.5, 0.8), (0.1, 0.625))
     assert not read.network.training
 
 
@@ -129,7 +132,7 @@ def test_weights_of_another_program_are_an_error(tmp_path, metadata):
 
 
 def test_an_older_version_is_an_error_that_says_to_train_again(path):
-    rewrite(path, lambda description: description.update(version=1))
+    rewrite(path, lambda description: description.update(version=2))
     with pytest.raises(CheckpointError, match=r"m\.safetensors: written by an older napari-caked.*train again"):
         load_model(path)
 
@@ -162,6 +165,11 @@ def test_a_newer_version_is_an_error_that_says_to_update(path):
         lambda d: d["calibration"].update(offset=float("inf")),
         lambda d: d["calibration"].update(slope=-1.0),
         lambda d: d["calibration"].update(share=2.0),
+        lambda d: d.pop("spacing"),
+        lambda d: d.update(spacing=7),
+        lambda d: d["spacing"].update(factors=[2.0, 0.5]),
+        lambda d: d["spacing"].update(edges=[0.4, "far", 0.8]),
+        lambda d: d["spacing"].update(edges=7),
         lambda d: d.update(provenance=7),
         lambda d: d.update(preprocess={"colour": "red"}),
         lambda d: d.update(preprocess=7),

@@ -69,10 +69,10 @@ def test_correlations_that_are_known_are_not_computed_again():
 
 
 @torch.inference_mode()
-def test_the_filter_is_the_correlation_coefficient_with_its_template():
-    """Given any image, then each value is the correlation of the disc around it with the template, by plain sums."""
+def test_the_filter_is_the_covariance_of_each_disc_with_its_template():
+    """For a noise of deviation 1: the correlation coefficient times the deviation of the disc, by plain sums."""
     profile = torch.tensor([1.0, 0.5, 2.0, -1.0])
-    matched, image = MatchedFilter(profile), picture(31, 31) * 3 + 0.5
+    matched, image = MatchedFilter(profile), picture(31, 31) * 0.7 + 0.2
     values = matched(image)[0, 0].numpy()
     offsets = np.arange(-3, 4)
     distance = np.hypot(offsets[:, None], offsets)
@@ -80,15 +80,24 @@ def test_the_filter_is_the_correlation_coefficient_with_its_template():
     template = np.interp(distance, np.arange(4), profile.numpy())[disc]
     for y, x in ((3, 3), (10, 17), (27, 20)):
         patch = image[0, 0, y - 3 : y + 4, x - 3 : x + 4].numpy()[disc]
-        assert values[y, x] == pytest.approx(np.corrcoef(patch, template)[0, 1], abs=1e-4)
-    assert np.abs(values).max() <= 1 + 1e-5
+        assert values[y, x] == pytest.approx(np.corrcoef(patch, template)[0, 1] * patch.std(), abs=1e-4)
     torch.testing.assert_close(matched(image, stride=2), matched(image)[..., ::2, ::2], rtol=0, atol=1e-6)
 
 
 @torch.inference_mode()
-def test_the_filter_does_not_depend_on_contrast_and_brightness():
-    matched, image = MatchedFilter(torch.tensor([1.0, 0.5, 2.0, -1.0])), picture(31, 31)
-    torch.testing.assert_close(matched(2 * image + 0.25), matched(image), rtol=0, atol=1e-4)
+def test_a_faint_blob_is_less_than_a_particle_and_brightness_is_nothing():
+    matched, image = MatchedFilter(torch.tensor([1.0, 0.5, 2.0, -1.0])), picture(31, 31) * 0.5
+    torch.testing.assert_close(matched(0.25 * image), 0.25 * matched(image), rtol=0, atol=1e-5)
+    torch.testing.assert_close(matched(image + 0.25), matched(image), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_rare_values_count_no_more_than_four_deviations():
+    matched, image = MatchedFilter(torch.tensor([1.0, 0.5, 2.0, -1.0])), torch.zeros(1, 1, 31, 31)
+    image[0, 0, 15, 15] = 4.0
+    usual = matched(image)
+    image[0, 0, 15, 15] = 1e6
+    torch.testing.assert_close(matched(image), usual)
 
 
 def test_the_template_is_the_rotational_average_of_the_labels():

@@ -14,6 +14,7 @@ from napari_caked.models import MatchedFilter
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.picking import PickSettings, candidates, pick, picks_by_micrograph
 from napari_caked.preprocess import Rescaling, WorkingImage
+from napari_caked.spacing import Spacing
 from napari_empiarreader.errors import PixelSizeError
 from napari_empiarreader.micrographs import MicrographSeries
 
@@ -76,6 +77,32 @@ def test_no_two_picks_are_closer_than_the_smallest_distance(model, ring_data, di
     picks = pick(ring_data(1)[0], model, PickSettings(threshold=0, minimum_distance=distance, device="cpu")).on(0)
     gaps = np.linalg.norm(picks[:, None] - picks, axis=-1) + 1e9 * np.eye(len(picks))
     assert gaps.min() >= 0.99 * distance * 24
+
+
+def test_a_wider_distance_takes_no_micrograph_for_an_empty_one(model, ring_data):
+    """Fewer candidates, because they must lie farther apart, are no sign of fewer particles."""
+    calibration = Calibration(share=0.6, particle_mean=3.0, particle_deviation=1.5, chance_mean=-2.0, decoy_mean=-2.0)
+    with_decoys, series = replace(model, calibration=calibration), ring_data(1)[0]
+    usual, wide = (
+        pick(series, with_decoys, PickSettings(threshold=0, minimum_distance=distance, device="cpu")).features["logit"]
+        for distance in (0.5, 1.5)
+    )
+    assert wide.max() == usual.max()
+    assert set(wide) <= set(usual)
+
+
+def test_a_candidate_beside_a_surer_one_is_less_likely(model, ring_data):
+    series, _ = ring_data(1)
+    settings = PickSettings(threshold=0, device="cpu")
+    alone = pick(series, model, settings)
+    crowded = pick(series, replace(model, spacing=Spacing((0.4, 1.2), (0.01,))), settings)
+    before = dict(zip(map(tuple, alone.coordinates), alone.features["logit"], strict=True))
+    after = dict(zip(map(tuple, crowded.coordinates), crowded.features["logit"], strict=True))
+    assert before.keys() == after.keys()
+    assert all(after[place] <= before[place] for place in before)
+    assert after[tuple(alone.coordinates[0])] == before[tuple(alone.coordinates[0])]
+    assert sum(after[place] < before[place] - 1 for place in before) > 5
+    assert (np.diff(crowded.features["logit"]) <= 0).all()
 
 
 def test_the_order_of_micrographs_does_not_change_their_picks(model, ring_data):

@@ -89,32 +89,6 @@ def test_the_size_of_the_image_does_not_change_scores_inside(trained):
     )
 
 
-def autocorrelated(profile):
-    """The template of a profile, of zero mean on its disc and unit norm."""
-    offsets = np.arange(-RADIUS, RADIUS + 1)
-    distance = np.hypot(offsets[:, None], offsets)
-    template = np.interp(distance, np.arange(RADIUS + 1), profile.numpy())
-    disc = distance <= RADIUS
-    template = np.where(disc, template - template[disc].mean(), 0)
-    return torch.from_numpy(template / np.linalg.norm(template)).float()
-
-
-def test_correlation_is_one_for_the_template_itself_and_at_most_one_anywhere():
-    matched = MatchedFilter(PROFILE)
-    image = torch.zeros(1, 1, 41, 41)
-    template = autocorrelated(PROFILE)
-    image[0, 0, 20 - RADIUS : 21 + RADIUS, 20 - RADIUS : 21 + RADIUS] = 9 * template
-    result = matched(image)[0, 0]
-    assert float(result[20, 20]) == pytest.approx(1, abs=0.01)
-    assert float(result.abs().max()) <= 1.001
-
-
-def test_contrast_and_brightness_do_not_change_the_correlation():
-    image = planted((60, 60), [(30, 30)])[None, None]
-    matched = MatchedFilter(PROFILE)
-    torch.testing.assert_close(matched(3 * image + 0.5), matched(2 * image), atol=1e-2, rtol=0)
-
-
 def test_the_profile_is_the_rotational_average_of_the_labels():
     centres = np.array([[30.0, 30.0], [60.0, 45.0]])
     image = planted((90, 90), centres)

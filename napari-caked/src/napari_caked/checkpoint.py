@@ -17,12 +17,13 @@ from napari_caked.errors import CheckpointError, SettingsError
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
 from napari_caked.preprocess import PreprocessSettings
+from napari_caked.spacing import Spacing
 from napari_empiarreader.files import replaced_when_complete
 
 __all__ = ["PickerModel", "load_model", "save_model"]
 
 _FORMAT = "napari-caked picker"
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class PickerModel:
     preprocess
         How micrographs become working images.
     calibration
-        From a candidate's logit to its log-odds.
+        From a candidate's logit to its log-odds, as if it were alone.
     provenance
         Settings, seed, versions and a fingerprint of the data, for the record.
+    spacing
+        How near particles come to each other: what surer neighbours say about a candidate.
     """
 
     network: PickerNetwork
@@ -48,6 +51,7 @@ class PickerModel:
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     calibration: Calibration = field(default_factory=Calibration)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    spacing: Spacing = field(default_factory=Spacing)
 
 
 def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: bool = False) -> None:
@@ -68,6 +72,7 @@ def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: b
         "particle_diameter": model.particle_diameter,
         "preprocess": asdict(model.preprocess),
         "calibration": asdict(model.calibration),
+        "spacing": asdict(model.spacing),
         "provenance": dict(model.provenance),
     }
     metadata = {"format": _FORMAT, "picker": json.dumps(description)}
@@ -112,11 +117,12 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             particle_diameter=float(description["particle_diameter"]),
             preprocess=PreprocessSettings(**description["preprocess"]),
             calibration=Calibration(**description["calibration"]),
+            spacing=Spacing(**{name: tuple(values) for name, values in description["spacing"].items()}),
             provenance=dict(description["provenance"]),
         )
         if model.particle_diameter <= 0:
             raise ValueError(f"a particle diameter of {model.particle_diameter:g} Å")
-    except (KeyError, TypeError, ValueError, RuntimeError, SettingsError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SettingsError) as error:
         if isinstance(error, CheckpointError):
             raise
         reason = str(error).splitlines()[0]

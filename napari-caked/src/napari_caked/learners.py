@@ -119,7 +119,7 @@ def reviewed_targets(model: PickerModel, room: Classroom) -> list[torch.Tensor]:
     for i, working in enumerate(room.workings):
         scores = score_map(model.network, working.image.to(device)).cpu().numpy()
         yx, logits = find_peaks(scores, PickSettings().minimum_distance * width / stride)
-        odds = model.calibration.log_odds(logits)
+        odds = model.spacing.adjusted(yx, model.calibration.log_odds(logits), width / stride)
         labels, negatives = room.checked.centres[i], room.checked.negatives[i]
         said, yx = np.concatenate([labels, negatives]), yx * stride
         share = 0.0 if room.empty[i] else labelled_share(odds, labels)

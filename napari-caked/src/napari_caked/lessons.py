@@ -20,11 +20,12 @@ from napari_caked.models import MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.patch_learning import PatchLearner
-from napari_caked.picking import candidates, picks_table
+from napari_caked.picking import candidates, candidates_and_decoys, picks_table
 from napari_caked.preprocess import WorkingImage, prepare
 from napari_caked.said import Said
 from napari_caked.scoring import score_map
 from napari_caked.settings import PickSettings, TrainingSettings
+from napari_caked.spacing import estimate_spacing
 from napari_caked.teaching import Teaching, teach
 from napari_caked.training_record import fingerprint, provenance
 from napari_empiarreader.coordinates import ParticleTable
@@ -168,16 +169,18 @@ class Lesson:
         chosen = [(i, yx) for i, yx in zip(self._said.learned, self._room.checked.centres, strict=True) if len(yx)][
             :at_most
         ]
-        found, decoys, labelled = [], [], []
+        found, decoys, labelled, areas = [], [], [], []
         for index, places in chosen:
             working = self._on_device(index)
-            found.append(candidates(model, working, _EVERYTHING)[1])
-            decoys.append(candidates(model, replace(working, image=-working.image), _EVERYTHING)[1])
+            own, chance = candidates_and_decoys(model, working, _EVERYTHING)
+            found.append(own)
+            decoys.append(chance)
+            areas.append(float(working.valid.sum()) * float(np.prod(working.rescaling.factor)))
             labelled.append(self._logits_at(working, places))
         wanted = self.settings.expected_particles
         try:
             calibration = estimate_calibration(
-                np.concatenate(found),
+                np.concatenate([logits for _, logits in found]),
                 np.concatenate(labelled),
                 None if wanted is None else wanted * len(chosen),
                 decoys=np.concatenate(decoys),
@@ -187,7 +190,9 @@ class Lesson:
                 f"the network finds nothing on the labelled micrographs ({error}); use a smaller learning rate, or "
                 "more labels"
             ) from error
-        return replace(model, network=network, calibration=calibration)
+        judged = [(yx, calibration.log_odds(logits)) for yx, logits in found]
+        spacing = estimate_spacing(judged, areas, self.settings.particle_diameter / self._material.pixel_size)
+        return replace(model, network=network, calibration=calibration, spacing=spacing)
 
     def _logits_at(self, working: WorkingImage, places: np.ndarray) -> np.ndarray:
         """The highest logit near each label."""

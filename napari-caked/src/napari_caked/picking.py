@@ -13,7 +13,7 @@ import torch
 from napari_caked.calibration import micrograph_shift
 from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device
-from napari_caked.peaks import find_peaks
+from napari_caked.peaks import find_peaks, suppress_neighbours
 from napari_caked.preprocess import WorkingImage, prepare
 from napari_caked.scoring import score_map, score_with_decoy
 from napari_caked.settings import PickSettings
@@ -25,6 +25,7 @@ __all__ = [
     "Judged",
     "PickSettings",
     "candidates",
+    "candidates_and_decoys",
     "judge",
     "pick",
     "pick_image",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _DEFAULTS = PickSettings()
+#: Smallest distance of candidates, in particle widths, that calibrations are made for.
+_APART = PickSettings.minimum_distance
 
 
 def candidates(
@@ -67,21 +70,44 @@ def candidates(
     return _peaks(model, scores.cpu().numpy(), working, settings, minimum)
 
 
+def candidates_and_decoys(
+    model: PickerModel, working: WorkingImage, settings: PickSettings
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """:func:`candidates`, and the logits ``(k,)`` of those of the same micrograph with its contrast inverted."""
+    with _one_thread(working.image.device):
+        both = score_with_decoy(
+            model.network, working.image, precision=settings.precision, tile_memory=settings.tile_memory
+        )
+    own, decoys = (_peaks(model, scores.cpu().numpy(), working, settings) for scores in both)
+    return own, decoys[1]
+
+
 def _peaks(
     model: PickerModel, scores: np.ndarray, working: WorkingImage, settings: PickSettings, minimum: float = -np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates on a map of scores; see :func:`candidates`."""
-    stride, plan = model.network.stride, working.rescaling
-    distance = settings.minimum_distance * model.preprocess.particle_width
-    yx, heights = find_peaks(scores, distance / stride, minimum)
+    yx, heights = _maxima(model, scores, working, settings.minimum_distance, minimum)
+    inside = _inside(yx, model, working, settings)
+    return yx[inside], heights[inside]
+
+
+def _maxima(
+    model: PickerModel, scores: np.ndarray, working: WorkingImage, apart: float, minimum: float = -np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maxima on specimen, ``apart`` particle widths from each other, up to the very edges."""
+    stride = model.network.stride
+    yx, heights = find_peaks(scores, apart * model.preprocess.particle_width / stride, minimum)
     yx = yx * stride
     seen = np.rint(yx).astype(np.intp).clip(0, np.array(working.valid.shape) - 1)
     shown = working.valid.cpu().numpy()[seen[:, 0], seen[:, 1]]
-    yx = plan.to_original(yx)
-    diameter = np.array([model.preprocess.particle_width]) * plan.factor
-    low, high = settings.border * diameter, np.array(plan.original_shape) - 1 - settings.border * diameter
-    inside = ((yx >= low) & (yx <= high)).all(axis=1)
-    return yx[inside & shown], heights[inside & shown]
+    return working.rescaling.to_original(yx[shown]), heights[shown]
+
+
+def _inside(yx: np.ndarray, model: PickerModel, working: WorkingImage, settings: PickSettings) -> np.ndarray:
+    """``(n,)`` bool: which places are no nearer to the edges than the settings allow."""
+    plan = working.rescaling
+    away = settings.border * np.array([model.preprocess.particle_width]) * plan.factor
+    return np.asarray(((yx >= away) & (yx <= np.array(plan.original_shape) - 1 - away)).all(axis=1))
 
 
 @contextmanager
@@ -149,7 +175,8 @@ def pick_image(
         ``(n,)`` in pixels, best first.
     logits : numpy.ndarray
         ``(n,)`` calibrated log-odds; lowered on a micrograph that looks like one without particles
-        (:func:`napari_caked.calibration.micrograph_shift`).
+        (:func:`napari_caked.calibration.micrograph_shift`), and where a surer candidate is nearer than particles of
+        this specimen come to each other (:mod:`napari_caked.spacing`).
     """
     judged = judge(model, prepare_alone(image, name, pixel_size, model), settings)
     yx, logits = judged.yx, judged.logits
@@ -173,7 +200,7 @@ class Judged:
     yx
         ``(n, 2)`` candidates in pixels of the micrograph, best first, whatever their score.
     logits
-        ``(n,)`` calibrated log-odds, ``shift`` included.
+        ``(n,)`` calibrated log-odds, given ``shift`` and surer neighbours.
     shift
         What the log-odds of this micrograph are lowered by: below 0 where it looks like one without particles.
     scores
@@ -198,11 +225,23 @@ def judge(model: PickerModel, working: WorkingImage, settings: PickSettings, *, 
     """
     with _one_thread(working.image.device) if reproducible else nullcontext():
         scores, decoy = _scores(model, working, settings)
-    yx, raw = _peaks(model, scores, working, settings)
+    apart = min(settings.minimum_distance, _APART)
+    yx, raw = _maxima(model, scores, working, apart)
     shift = 0.0
     if decoy is not None:
-        shift = micrograph_shift(model.calibration, raw, _peaks(model, decoy, working, settings)[1]).shift
-    return Judged(yx, model.calibration.log_odds(raw) + shift, shift, scores)
+        # Always of candidates as the calibration knows them, whatever distance is asked for.
+        usual = replace(settings, minimum_distance=_APART)
+        own = _peaks(model, scores, working, usual)[1]
+        shift = micrograph_shift(model.calibration, own, _peaks(model, decoy, working, usual)[1]).shift
+    width = float(np.mean(working.rescaling.factor)) * model.preprocess.particle_width
+    odds = model.spacing.adjusted(yx, model.calibration.log_odds(raw) + shift, width)
+    order = np.argsort(-odds, kind="stable")
+    yx, odds = yx[order], odds[order]
+    if settings.minimum_distance > apart:
+        kept = suppress_neighbours(yx, settings.minimum_distance * width)
+        yx, odds = yx[kept], odds[kept]
+    inside = _inside(yx, model, working, settings)
+    return Judged(yx[inside], odds[inside], shift, scores)
 
 
 def _scores(model: PickerModel, working: WorkingImage, settings: PickSettings) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,26 +11,23 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-__all__ = ["normalised_correlations"]
+__all__ = ["correlations"]
 
 #: Side of the blocks in pixels, about: small enough for the processor's cache, large beside the usual templates.
 _BLOCK = 576
-#: Variance below which there is nothing to correlate with.
-_LEAST_VARIANCE = 1e-2
 
 
-def normalised_correlations(image: torch.Tensor, templates: Sequence[torch.Tensor], margin: int) -> torch.Tensor:
-    """Normalised cross-correlations with round templates, -1 to 1, at every second pixel.
+def correlations(image: torch.Tensor, templates: Sequence[torch.Tensor], margin: int) -> torch.Tensor:
+    """Correlations with round templates at every second pixel.
 
     Of the inverted image they are the inverted ones, to the last bit.
 
     Parameters
     ----------
     image
-        ``(y, x)`` float32 with mean near zero, both sides odd.
+        ``(y, x)`` float32, both sides odd.
     templates
-        Each ``(2 r + 1, 2 r + 1)`` with a radius ``r`` of its own: even on both axes, of zero mean and unit norm on its
-        disc and zero outside.
+        Each ``(2 r + 1, 2 r + 1)`` with a radius ``r`` of its own: even on both axes.
     margin
         Even, at least the largest radius: so many pixels around the results only surround them.
 
@@ -40,25 +37,17 @@ def normalised_correlations(image: torch.Tensor, templates: Sequence[torch.Tenso
         ``(len(templates), (y - 1) // 2 + 1 - margin, (x - 1) // 2 + 1 - margin)`` float32; element ``j`` of an axis
         lies at pixel ``margin + 2 * j``.
     """
-    discs = [_disc(template) for template in templates]
-    counts = torch.stack([disc.sum() for disc in discs])[:, None, None]
     rows, columns = ((length - 1) // 2 + 1 - margin for length in image.shape)
     (down, height), (across, width) = _blocks(rows, margin), _blocks(columns, margin)
-    kernels = torch.stack([_spectrum(one, (height, width)) for one in (*templates, *discs)])
+    kernels = torch.stack([_spectrum(one, (height, width)) for one in templates])
     result = image.new_empty((len(templates), rows, columns))
     for top in range(0, rows, down):
         for left in range(0, columns, across):
             block = image[2 * top : 2 * top + height, 2 * left : 2 * left + width]
             piece = result[:, top : top + down, left : left + across]
-            maps = _block_correlations(block, kernels, counts, (height, width))[:, margin // 2 :, margin // 2 :]
+            maps = _block_correlations(block, kernels, (height, width))[:, margin // 2 :, margin // 2 :]
             piece.copy_(maps[:, : piece.shape[1], : piece.shape[2]])
     return result
-
-
-def _disc(template: torch.Tensor) -> torch.Tensor:
-    """1 within the template's radius, else 0."""
-    offsets = torch.arange(len(template), device=template.device, dtype=torch.float32) - len(template) // 2
-    return (torch.hypot(offsets[:, None], offsets) <= len(template) // 2).float()
 
 
 def _blocks(results: int, margin: int) -> tuple[int, int]:
@@ -70,17 +59,10 @@ def _blocks(results: int, margin: int) -> tuple[int, int]:
     return count, 4 * next_fast_len(-(-(count + margin) // 2), real=True)
 
 
-def _block_correlations(
-    block: torch.Tensor, kernels: torch.Tensor, counts: torch.Tensor, sides: tuple[int, int]
-) -> torch.Tensor:
+def _block_correlations(block: torch.Tensor, kernels: torch.Tensor, sides: tuple[int, int]) -> torch.Tensor:
     """Correlations ``(n, sides[0] // 2, sides[1] // 2)``; what lies beyond the block counts as zero, or as opposite."""
-    n = len(counts)
     padded = F.pad(block, (0, sides[1] - block.shape[1], 0, sides[0] - block.shape[0]))
-    plain, squared = torch.fft.rfft2(padded), torch.fft.rfft2(padded * padded)
-    maps = _every_second(torch.cat([plain * kernels, squared * kernels[n:]]), sides)
-    overlap, mean, square = maps[:n], maps[n : 2 * n] / counts, maps[2 * n :] / counts
-    # The image is near zero mean, so no precision is lost in the difference.
-    return overlap / (counts * (square - mean * mean).clamp_(min=_LEAST_VARIANCE)).sqrt_()
+    return _every_second(torch.fft.rfft2(padded) * kernels, sides)
 
 
 def _every_second(spectra: torch.Tensor, sides: tuple[int, int]) -> torch.Tensor:

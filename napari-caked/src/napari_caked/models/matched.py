@@ -17,11 +17,18 @@ from torch import nn
 
 from napari_caked.models.protocol import PickerNetwork
 
-__all__ = ["MatchedFilter", "MatchedFilterNetwork"]
+__all__ = ["RARE", "MatchedFilter", "MatchedFilterNetwork"]
+
+
+#: Values of a working image beyond so many deviations are cut off there before they are correlated.
+RARE = 4.0
 
 
 class MatchedFilter(nn.Module):
-    """Normalised cross-correlation with a rotationally symmetric template.
+    """Correlation with a rotationally symmetric template, in units of the noise.
+
+    It is not normalised by the contrast of each place: a faint blob of the right shape would then be as good as a
+    particle. But rare values, as of ice or gold, count no more than :data:`RARE` deviations.
 
     Parameters
     ----------
@@ -61,12 +68,24 @@ class MatchedFilter(nn.Module):
                 count.index_add_(0, ring[inside], torch.ones_like(patch[inside]))
         return cls(total / count.clamp(min=1))
 
-    def kernel(self) -> torch.Tensor:
-        """The template as an image ``(size, size)`` of zero mean and unit norm."""
-        return _kernels(self.profile)[0]
+    def kernel(self, radius: int | None = None) -> torch.Tensor:
+        """The template, or its part within ``radius``, as an image ``(2 r + 1, 2 r + 1)`` of zero mean.
+
+        Its norm is one over the root of the number of pixels on its disc, as in a normalised correlation.
+        """
+        profile = self.profile if radius is None else self.profile[: radius + 1]
+        radius = len(profile) - 1
+        offsets = torch.arange(-radius, radius + 1, device=profile.device, dtype=torch.float32)
+        distance = torch.hypot(offsets[:, None], offsets[None, :])
+        disc = (distance <= radius).float()
+        below = distance.floor().long().clamp(max=radius - 1)
+        share = distance - below
+        template = (1 - share) * profile[below] + share * profile[below + 1]
+        template = (template - (template * disc).sum() / disc.sum()) * disc
+        return template / (template.norm().clamp(min=1e-6) * disc.sum().sqrt())
 
     def forward(self, images: torch.Tensor, radius: int | None = None, stride: int = 1) -> torch.Tensor:
-        """Correlation, -1 to 1, of ``(batch, 1, y, x)`` images.
+        """Correlation of ``(batch, 1, y, x)`` working images, whose noise has a deviation of 1; about -1 to 1.
 
         Parameters
         ----------
@@ -77,28 +96,11 @@ class MatchedFilter(nn.Module):
         stride
             Computes every so many pixels, ``(batch, 1, (y - 1) // stride + 1, (x - 1) // stride + 1)``.
         """
-        template, disc = _kernels(self.profile if radius is None else self.profile[: radius + 1])
-        reach, n = len(template) // 2, disc.sum()
+        kernel = self.kernel(radius)
+        reach = len(kernel) // 2
         mode = "reflect" if min(images.shape[-2:]) > reach else "replicate"
-        padded = F.pad(images, (reach,) * 4, mode=mode)
-        overlap = F.conv2d(padded, template[None, None], stride=stride)
-        # Sums over the disc, as convolutions; the image is near zero mean, so no precision is lost in the difference.
-        mean = F.conv2d(padded, disc[None, None], stride=stride) / n
-        square = F.conv2d(padded**2, disc[None, None], stride=stride) / n
-        return overlap / (n * (square - mean**2).clamp(min=1e-2)).sqrt()
-
-
-def _kernels(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Template of zero mean and unit norm, and its disc, each ``(size, size)``."""
-    radius = len(profile) - 1
-    offsets = torch.arange(-radius, radius + 1, device=profile.device, dtype=torch.float32)
-    distance = torch.hypot(offsets[:, None], offsets[None, :])
-    disc = (distance <= radius).float()
-    below = distance.floor().long().clamp(max=radius - 1)
-    share = distance - below
-    template = (1 - share) * profile[below] + share * profile[below + 1]
-    template = (template - (template * disc).sum() / disc.sum()) * disc
-    return template / template.norm().clamp(min=1e-6), disc
+        padded = F.pad(images.clamp(-RARE, RARE), (reach,) * 4, mode=mode)
+        return F.conv2d(padded, kernel[None, None], stride=stride)
 
 
 class MatchedFilterNetwork(PickerNetwork):

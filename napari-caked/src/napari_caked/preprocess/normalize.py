@@ -122,18 +122,20 @@ def flatten_background(image: torch.Tensor, width: float, valid: torch.Tensor | 
     ``valid`` has a part in the mean. Far from any valid pixel nothing is subtracted.
     """
     if valid is None:
-        known, weight = image, torch.ones_like(image)
+        # What a Gaussian finds of an image that is 1 everywhere is a product of what it finds on each axis.
+        down, across = (_blurred_rows(image.new_ones((length, 1)), width) for length in image.shape)
+        known, weight = image, down * across.T
     else:
-        known, weight = image * valid, valid.to(image.dtype)
-    return image - gaussian_blur(known, width) / gaussian_blur(weight, width).clamp(min=1e-6)
+        known, weight = image * valid, gaussian_blur(valid.to(image.dtype), width)
+    return image - gaussian_blur(known, width) / weight.clamp_(min=1e-6)
 
 
 def gaussian_blur(image: torch.Tensor, width: float) -> torch.Tensor:
     """Blur ``(y, x)`` with a Gaussian of standard deviation ``width`` pixels; zeros lie outside."""
-    return _blurred_rows(_blurred_rows(image, width).T, width).T
+    return _blurred_rows(_blurred_rows(image, width).T, width).T.contiguous()
 
 
-def _blurred_rows(image: torch.Tensor, width: float, block: int = 256) -> torch.Tensor:
+def _blurred_rows(image: torch.Tensor, width: float, block: int = 64) -> torch.Tensor:
     """Blur along the first axis, as products of a banded matrix: many times faster than a one-channel convolution."""
     radius, length = max(1, math.ceil(3 * width)), len(image)
     block = min(block, length)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from napari_caked.preprocess.constant import equal_neighbours, grown, mark_among_few, mark_among_many, runs_of
 from napari_caked.preprocess.rescale import Rescaling
 
 __all__ = ["fill_invalid", "invalid_pixels", "outlier_bounds", "valid_on"]
@@ -73,55 +74,20 @@ def invalid_pixels(micrograph: np.ndarray, bounds: tuple[float, float]) -> np.nd
 
 def _mark_constant(micrograph: np.ndarray, found: np.ndarray) -> None:
     """Mark square patches and straight runs of one value that are too large for chance."""
-    across = micrograph[:, 1:] == micrograph[:, :-1]
-    down = micrograph[1:] == micrograph[:-1]
-    equal = max(np.count_nonzero(across), np.count_nonzero(down)) / micrograph.size
-    if not equal:
-        return
+    few = equal_neighbours(micrograph)
+    if few is None:
+        across, down = micrograph[:, 1:] == micrograph[:, :-1], micrograph[1:] == micrograph[:-1]
+        equal = max(np.count_nonzero(across), np.count_nonzero(down)) / micrograph.size
+        mark_among_many(across, down, *_beyond_chance(equal, micrograph.size), found)
+    elif equal := max(len(places) for places in few) / micrograph.size:
+        mark_among_few(*few, *_beyond_chance(equal, micrograph.size), found)
+
+
+def _beyond_chance(equal: float, size: int) -> tuple[int, int]:
+    """Side of a patch and length of a run that are no chance where such a share of all neighbours are equal."""
     # Neighbours are equal with probability sum(p²) >= max(p)², and so n independent pixels with at most equal^(n / 2).
-    pixels = 2 * math.log(micrograph.size / _CHANCE) / -math.log(min(equal, 0.99))
-    side = max(4, math.ceil(math.sqrt(pixels)))
-    length = max(64, 2 * math.ceil(pixels))
-    for runs, axis in ((_runs(across, length - 1, 1), 1), (_runs(down, length - 1, 0), 0)):
-        if runs.any():
-            found |= _grown(runs, length, axis)
-    # A patch: side rows, each constant, whose first pixels are equal.
-    rows = _runs(across, side - 1, 1)
-    if rows.any():
-        corners = _runs(rows, side, 0) & _runs(down, side - 1, 0)[:, : rows.shape[1]]
-        if corners.any():
-            found |= _grown(_grown(corners, side, 0), side, 1)
-
-
-def _runs(flags: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """Where ``length`` True in a row begin along an axis, which becomes ``length - 1`` shorter (or empty)."""
-    size = flags.shape[axis] - length + 1
-    if size < 1:
-        return flags[:0] if axis == 0 else flags[:, :0]
-    covered, runs = 1, flags
-    while covered < length:
-        step = min(covered, length - covered)
-        runs = _part(runs, axis, 0, -step) & _part(runs, axis, step, None)
-        covered += step
-        if not runs.any():
-            return np.zeros([size if i == axis else n for i, n in enumerate(flags.shape)], bool)
-    return runs
-
-
-def _grown(starts: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """The pixels of runs of ``length`` pixels from where they begin: the inverse of :func:`_runs`."""
-    pixels = np.pad(starts, [(0, length - 1 if i == axis else 0) for i in range(starts.ndim)])
-    covered = 1
-    while covered < length:
-        step = min(covered, length - covered)
-        shifted = _part(pixels, axis, 0, -step).copy()
-        _part(pixels, axis, step, None)[...] |= shifted
-        covered += step
-    return pixels
-
-
-def _part(array: np.ndarray, axis: int, start: int, stop: int | None) -> np.ndarray:
-    return array[start:stop] if axis == 0 else array[:, start:stop]
+    pixels = 2 * math.log(size / _CHANCE) / -math.log(min(equal, 0.99))
+    return max(4, math.ceil(math.sqrt(pixels))), max(64, 2 * math.ceil(pixels))
 
 
 # ---- frames --------------------------------------------------------------------------------------------------
@@ -150,7 +116,7 @@ def _mark_frame(micrograph: np.ndarray, found: np.ndarray) -> None:
                 last += 1  # the filter's transition
             rows[: last + 1] = True
     # Three steps that are alike: four rows.
-    found[_grown(_runs(alike, 3, 0), 4, 0)[:height]] = True
+    found[grown(runs_of(alike, 3, 0), 4, 0)[:height]] = True
 
 
 # ---- columns of the camera -----------------------------------------------------------------------------------
@@ -175,12 +141,17 @@ def _bad_columns(rows: np.ndarray, known: np.ndarray, bounds: tuple[float, float
     Both sides, because the edge of carbon or of a blank area is no defect of the columns beside it. Pixels ``known``
     to be invalid do not count, nor do columns of hardly any others.
     """
-    weight = ~known
-    count = weight.sum(axis=0)
-    sample = np.where(known, 0, rows.astype(np.float32).clip(*bounds))
+    some = bool(known.any())
+    count = (~known).sum(axis=0) if some else np.full(rows.shape[1], len(rows))
+    sample = rows.astype(np.float32)
+    sample.clip(*bounds, out=sample)
+    if some:
+        np.copyto(sample, 0, where=known)
     mean = np.where(count >= 32, sample.sum(axis=0) / np.maximum(count, 1), np.nan).astype(np.float32)
-    residual = np.where(known, 0, sample - mean)
-    deviation = np.sqrt((residual**2).sum(axis=0) / np.maximum(count, 1))
+    sample -= mean
+    if some:
+        np.copyto(sample, 0, where=known)
+    deviation = np.sqrt(np.einsum("ij,ij->j", sample, sample) / np.maximum(count, 1))
     if not np.isfinite(mean).any():
         return np.zeros(len(mean), bool)
     low, high = _sides(mean)
@@ -191,11 +162,13 @@ def _bad_columns(rows: np.ndarray, known: np.ndarray, bounds: tuple[float, float
     return np.asarray(is_off | (deviation > 3 * loud) | (deviation < 0.25 * quiet))
 
 
-def _sides(values: np.ndarray, reach: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """The lesser and the greater of the medians of so many values before and after each."""
-    padded = np.pad(values, reach, mode="reflect")
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1)
-    before, after = medians[: len(values)], medians[reach + 1 :]
+def _sides(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lesser and the greater of the medians of the four values before and of the four after each."""
+    padded = np.pad(values, 4, mode="reflect")
+    a, b, c, d = (padded[i : len(padded) - 3 + i] for i in range(4))
+    least, most = np.minimum(a, b), np.maximum(a, b)
+    medians = (np.maximum(least, np.minimum(c, d)) + np.minimum(most, np.maximum(c, d))) / 2
+    before, after = medians[: len(values)], medians[5:]
     return np.fmin(before, after), np.fmax(before, after)
 
 
@@ -209,9 +182,9 @@ def fill_invalid(micrograph: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     crop would let ring.
     """
     filled = micrograph.astype(np.float32)
-    filled[invalid] = 0
-    weight = torch.from_numpy((~invalid).astype(np.float32))[None, None]
-    total = torch.from_numpy(filled)[None, None]
+    rows, columns = np.divmod(np.flatnonzero(invalid), invalid.shape[1])
+    filled[rows, columns] = 0
+    total, weight = _halved(filled), _halved(~invalid)
     levels = []
     while True:
         levels.append((total, weight))
@@ -222,7 +195,14 @@ def fill_invalid(micrograph: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     for total, weight in reversed(levels[:-1]):
         near = F.interpolate(coarse, scale_factor=2.0, mode="nearest")[..., : total.shape[-2], : total.shape[-1]]
         coarse = torch.where(weight > 0, total / weight.clamp(min=1e-12), near)
-    return coarse[0, 0].numpy()
+    filled[rows, columns] = coarse[0, 0].numpy()[rows // 2, columns // 2]
+    return filled
+
+
+def _halved(image: np.ndarray) -> torch.Tensor:
+    """Means ``(1, 1, ceil(y / 2), ceil(x / 2))`` of 2 x 2 pixels, at the last odd row or column of those there are."""
+    strips = [torch.from_numpy(image[top : top + 256]).float()[None, None] for top in range(0, len(image), 256)]
+    return torch.cat([F.avg_pool2d(strip, 2, ceil_mode=True) for strip in strips], dim=2)
 
 
 def valid_on(plan: Rescaling, invalid: np.ndarray) -> np.ndarray:
@@ -232,5 +212,7 @@ def valid_on(plan: Rescaling, invalid: np.ndarray) -> np.ndarray:
         np.clip(np.rint((np.arange(n)[:, None] + within) * factor).astype(np.intp), 0, last - 1).ravel()
         for n, factor, last in zip(plan.shape, plan.factor, invalid.shape, strict=True)
     )
-    places = invalid[rows][:, columns].reshape(plan.shape[0], 4, plan.shape[1], 4)
-    return np.asarray(places.sum(axis=(1, 3), dtype=np.uint8) <= 8)
+    # Rows are copied many times as fast as columns are gathered.
+    by_row = invalid.view(np.uint8)[rows].reshape(plan.shape[0], 4, -1).sum(axis=1, dtype=np.uint8)
+    places = np.ascontiguousarray(by_row.T)[columns].reshape(plan.shape[1], 4, -1).sum(axis=1, dtype=np.uint8)
+    return np.ascontiguousarray((places <= 8).T)

@@ -16,7 +16,7 @@ from napari_caked.calibration import estimate_calibration
 from napari_caked.checkpoint import PickerModel
 from napari_caked.models import MatchedFilter
 from napari_caked.models.protocol import PickerNetwork
-from napari_caked.picking import candidates, picks_by_micrograph, picks_table, prepare_alone
+from napari_caked.picking import candidates_and_decoys, picks_by_micrograph, picks_table, prepare_alone
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _preview
 from napari_caked.widgets._inbox import Inbox
@@ -169,8 +169,7 @@ def test_what_is_seen_live_is_what_picking_gives(ring_data):
     settings = PickSettings(device="cpu")
     model = PickerModel(Filter().eval(), 120.0)
     rings = prepare_alone(series.read(0), "rings.mrc", 5.0, model)
-    found = candidates(model, rings, settings)[1]
-    decoys = candidates(model, replace(rings, image=-rings.image), settings)[1]
+    (_, found), decoys = candidates_and_decoys(model, rings, settings)
     model = replace(model, calibration=estimate_calibration(found, found[:25], decoys=decoys))
     job = Job(
         series.names, series.shape, series.dtype, series.pixel_size, "", None, TrainingSettings(120.0), settings, 0.0
@@ -179,7 +178,7 @@ def test_what_is_seen_live_is_what_picking_gives(ring_data):
     parts = list(picks_by_micrograph(series, model, settings))
     final = picks_table(series.names, parts, model, settings)
     # Without a look at its decoys, noise would be picked.
-    noisy = candidates(model, prepare_alone(noise, "empty.mrc", 5.0, model), settings)[1]
+    (_, noisy), _ = candidates_and_decoys(model, prepare_alone(noise, "empty.mrc", 5.0, model), settings)
     on = final.micrograph_index
     assert model.calibration.scores(noisy).sum() > 1 > 0.3 > final.features["score"][on == 1].sum()
     assert (final.features["score"][on == 0] > 0.5).sum() > 15

@@ -12,7 +12,7 @@ from napari_caked.checkpoint import PickerModel
 from napari_caked.errors import MicrographError, SettingsError
 from napari_caked.models import MatchedFilter
 from napari_caked.models.protocol import PickerNetwork
-from napari_caked.picking import PickSettings, candidates, pick, picks_by_micrograph
+from napari_caked.picking import PickSettings, judge, pick, picks_by_micrograph
 from napari_caked.preprocess import Rescaling, WorkingImage
 from napari_caked.spacing import Spacing
 from napari_empiarreader.errors import PixelSizeError
@@ -149,8 +149,8 @@ def test_nothing_is_picked_where_no_specimen_is_shown(model, ring_data):
     assert len(picks) > 20
     assert picks[:, 1].min() > 95
     hidden = WorkingImage(torch.zeros(100, 100), Rescaling.plan((256, 256), 2.56), torch.zeros(100, 100, dtype=bool))
-    yx, logits = candidates(model, hidden, PickSettings(device="cpu"))
-    assert len(yx) == len(logits) == 0
+    nothing = judge(model, hidden, PickSettings(device="cpu"))
+    assert len(nothing.yx) == len(nothing.logits) == 0
 
 
 def test_the_number_of_threads_does_not_change_a_bit(model, ring_data):

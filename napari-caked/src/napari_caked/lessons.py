@@ -20,7 +20,7 @@ from napari_caked.models import MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.patch_learning import PatchLearner
-from napari_caked.picking import candidates, candidates_and_decoys, picks_table
+from napari_caked.picking import candidates_and_decoys, judge, picks_table
 from napari_caked.preprocess import WorkingImage, prepare
 from napari_caked.said import Said
 from napari_caked.scoring import score_map
@@ -134,11 +134,11 @@ class Lesson:
 
     def average_precision(self) -> float:
         """Of the picker as it is, on the micrographs held out, labels within half a particle."""
-        series, model = self._material.series, self._bare()
+        series, model = self._material.series, self._calibrated(None, self.network.eval())
         parts = []
         for index in self._said.held_out:
-            yx, logits = candidates(model, self._on_device(index), _EVERYTHING)
-            parts.append((index, yx, logits))
+            judged = judge(model, self._on_device(index), _EVERYTHING)
+            parts.append((index, judged.yx, judged.logits))
         picks = picks_table(series.names, parts, model, _EVERYTHING)
         radius = self.settings.particle_diameter / self._material.pixel_size / 2
         return evaluate(picks, self._said.validation, radius=radius).average_precision

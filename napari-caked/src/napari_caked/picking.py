@@ -24,7 +24,6 @@ from napari_empiarreader.progress import Progress, silent
 __all__ = [
     "Judged",
     "PickSettings",
-    "candidates",
     "candidates_and_decoys",
     "judge",
     "pick",
@@ -39,13 +38,13 @@ _DEFAULTS = PickSettings()
 _APART = PickSettings.minimum_distance
 
 
-def candidates(
-    model: PickerModel, working: WorkingImage, settings: PickSettings, minimum: float = -np.inf
-) -> tuple[np.ndarray, np.ndarray]:
-    """All candidates of one prepared micrograph: on specimen, and no nearer to its edges than the settings allow.
+def candidates_and_decoys(
+    model: PickerModel, working: WorkingImage, settings: PickSettings
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """All candidates of one prepared micrograph, and of the same one with its contrast inverted.
 
-    What lies outside is left out only after neighbours were suppressed, so a particle at the rim does not come back as
-    a lesser maximum beside it.
+    They are on specimen, and no nearer to its edges than the settings allow. What lies outside is left out only after
+    neighbours were suppressed, so a particle at the rim does not come back as a lesser maximum beside it.
 
     Parameters
     ----------
@@ -55,48 +54,37 @@ def candidates(
         From :func:`napari_caked.preprocess.prepare`.
     settings
         Distance, border, precision.
-    minimum
-        Only candidates with a higher logit, before calibration.
 
     Returns
     -------
-    yx : numpy.ndarray
-        ``(n, 2)`` in pixels of the micrograph, best first.
-    logits : numpy.ndarray
-        ``(n,)`` before calibration.
+    found : tuple of numpy.ndarray
+        ``(n, 2)`` in pixels of the micrograph, best first, and ``(n,)`` logits before calibration.
+    decoys : numpy.ndarray
+        ``(k,)`` logits of the others.
     """
-    with _one_thread(working.image.device):
-        scores = score_map(model.network, working.image, precision=settings.precision, tile_memory=settings.tile_memory)
-    return _peaks(model, scores.cpu().numpy(), working, settings, minimum)
-
-
-def candidates_and_decoys(
-    model: PickerModel, working: WorkingImage, settings: PickSettings
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """:func:`candidates`, and the logits ``(k,)`` of those of the same micrograph with its contrast inverted."""
     with _one_thread(working.image.device):
         both = score_with_decoy(
             model.network, working.image, precision=settings.precision, tile_memory=settings.tile_memory
         )
-    own, decoys = (_peaks(model, scores.cpu().numpy(), working, settings) for scores in both)
-    return own, decoys[1]
+    found, decoys = (_peaks(model, scores.cpu().numpy(), working, settings) for scores in both)
+    return found, decoys[1]
 
 
 def _peaks(
-    model: PickerModel, scores: np.ndarray, working: WorkingImage, settings: PickSettings, minimum: float = -np.inf
+    model: PickerModel, scores: np.ndarray, working: WorkingImage, settings: PickSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates on a map of scores; see :func:`candidates`."""
-    yx, heights = _maxima(model, scores, working, settings.minimum_distance, minimum)
+    """Candidates on a map of scores; see :func:`candidates_and_decoys`."""
+    yx, heights = _maxima(model, scores, working, settings.minimum_distance)
     inside = _inside(yx, model, working, settings)
     return yx[inside], heights[inside]
 
 
 def _maxima(
-    model: PickerModel, scores: np.ndarray, working: WorkingImage, apart: float, minimum: float = -np.inf
+    model: PickerModel, scores: np.ndarray, working: WorkingImage, apart: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maxima on specimen, ``apart`` particle widths from each other, up to the very edges."""
     stride = model.network.stride
-    yx, heights = find_peaks(scores, apart * model.preprocess.particle_width / stride, minimum)
+    yx, heights = find_peaks(scores, apart * model.preprocess.particle_width / stride)
     yx = yx * stride
     seen = np.rint(yx).astype(np.intp).clip(0, np.array(working.valid.shape) - 1)
     shown = working.valid.cpu().numpy()[seen[:, 0], seen[:, 1]]
@@ -219,7 +207,7 @@ def judge(model: PickerModel, working: WorkingImage, settings: PickSettings, *, 
     Parameters
     ----------
     model, working, settings
-        As of :func:`candidates`.
+        As of :func:`candidates_and_decoys`.
     reproducible
         Compute in one thread, so that the last bit does not depend on how many there are.
     """

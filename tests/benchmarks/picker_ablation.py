@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import nullcontext
+from unittest import mock
 
 import numpy as np
 from _specimens import draw_labels, load, score
 
 from napari_caked import TrainingSettings, pick, train
 from napari_caked.settings import PickSettings
+from napari_caked.spacing import Spacing
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
@@ -31,12 +34,18 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
+#: Variants that are no setting: a name in a module, and what takes its place.
+CHANGES: dict[str, tuple[str, object]] = {
+    "every candidate judged alone": ("napari_caked.lessons.estimate_spacing", lambda *_: Spacing()),
+}
+
+
 def main() -> None:
     """Train and score each variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=["apoferritin_hard/10", "barrels/10"])
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", default=[*VARIANTS, *CHANGES], choices=[*VARIANTS, *CHANGES])
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     import torch
@@ -55,9 +64,10 @@ def main() -> None:
 
 def _measured(name: str, count: int | None, draw: int, variant: str) -> tuple[float, float, float, float]:
     specimen = load(name, draw)
-    settings = TrainingSettings(specimen.particle_diameter, seed=draw, **VARIANTS[variant])
+    settings = TrainingSettings(specimen.particle_diameter, seed=draw, **VARIANTS.get(variant, {}))
     began = time.process_time()
-    model = train(specimen.train, draw_labels(specimen, count, draw), settings)
+    with mock.patch(*CHANGES[variant]) if variant in CHANGES else nullcontext():
+        model = train(specimen.train, draw_labels(specimen, count, draw), settings)
     spent = time.process_time() - began
     result = score(specimen, pick(specimen.dev, model, PickSettings(threshold=0)))
     return result.average_precision, result.best_f1, result.f1, spent

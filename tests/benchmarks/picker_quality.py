@@ -39,6 +39,7 @@ ROWS: tuple[tuple[str, int | None], ...] = (
     ("apoferritin_hard", None),
     ("apoferritin", 10),
     ("beta_galactosidase", 20),
+    ("beta_galactosidase", None),
     ("barrels", 10),
     ("barrels", 100),
 )

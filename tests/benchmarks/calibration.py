@@ -28,7 +28,6 @@ from napari_caked.evaluation import Evaluation
 from napari_caked.expectation import count_particles
 from napari_caked.figures import draw_reliability
 from napari_caked.settings import PickSettings
-from napari_empiarreader.micrographs import MicrographSeries
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 #: Specimens and numbers of labels.
@@ -36,7 +35,6 @@ CASES = (("apoferritin", 10), ("apoferritin_hard", 10), ("apoferritin_hard", 100
 #: Numbers of labels from which particles are counted.
 LABELS = (10, 20, 100)
 #: Particles of unknown size on pictures of unknown scale: this many would fit across a picture.
-ACROSS = 20
 
 
 @dataclass(frozen=True)
@@ -76,21 +74,8 @@ def run(case: tuple[str, int], seed: int) -> Result:
     settings = TrainingSettings(specimen.particle_diameter, seed=seed, device="cpu")
     model = train(specimen.train, draw_labels(specimen, labels, seed), settings)
     picks = pick(specimen.dev, model, PickSettings(threshold=0, device="cpu"))
-    free = []
-    for path in particle_free():
-        series = _picture(path, specimen.particle_diameter)
-        free.append(len(pick(series, model, PickSettings(device="cpu"))))
+    free = [len(pick(series, model, PickSettings(device="cpu"))) for series in particle_free()]
     return Result(case, seed, score(specimen, picks), tuple(free))
-
-
-def _picture(path: str, particle_diameter: float) -> MicrographSeries:
-    """A PNG as a micrograph, of such a pixel size that so many particles fit across."""
-    from matplotlib.image import imread
-
-    image = np.asarray(imread(path), np.float32)
-    image = image if image.ndim == 2 else image[..., :3].mean(axis=2)
-    pixel_size = particle_diameter / (image.shape[1] / ACROSS)
-    return MicrographSeries.from_array(image[None], [Path(path).name], pixel_size=pixel_size)
 
 
 def counts(draws: int) -> str:

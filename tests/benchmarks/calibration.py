@@ -34,7 +34,6 @@ THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 CASES = (("apoferritin", 10), ("apoferritin_hard", 10), ("apoferritin_hard", 100), ("beta_galactosidase", 20))
 #: Numbers of labels from which particles are counted.
 LABELS = (10, 20, 100)
-#: Particles of unknown size on pictures of unknown scale: this many would fit across a picture.
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device, device_in_words
 from napari_caked.errors import DeviceError, TrainingError
 from napari_caked.lessons import Lesson, Material, begin, gather
+from napari_caked.preprocess import WorkingStore
 from napari_caked.said import readable_labels
 from napari_caked.settings import TrainingSettings
 from napari_caked.training_state import Best, Reached, load_state, save_state
@@ -48,6 +49,8 @@ _log = logging.getLogger(__name__)
 
 #: Steps between two looks at the loss where looking makes the device wait.
 _LOOK_EVERY = 10
+#: Bytes of working images in memory; further ones are mapped from files.
+_IMAGE_MEMORY = 1 << 30
 #: Seconds between two savings of the state.
 _SAVE_EVERY = 10.0
 
@@ -244,14 +247,16 @@ def training_events(
         if control.cancelled:
             yield Finished(None, 0.0)
             return
-        for done, name in enumerate(gather(said, material), start=1):
-            yield Prepared(done, said.total, f"prepared {name}")
-            if control.cancelled:
-                yield Finished(None, 0.0)
-                return
-        lesson = begin(said, material, start)
-        yield from (Warned(warning) for warning in lesson.warnings)
-        yield from _learn(lesson, control, Path(state) if state is not None else None, preview_every)
+        with WorkingStore(_IMAGE_MEMORY) as store:
+            for done, name in enumerate(gather(said, material), start=1):
+                store.put_away(material.workings)
+                yield Prepared(done, said.total, f"prepared {name}")
+                if control.cancelled:
+                    yield Finished(None, 0.0)
+                    return
+            lesson = begin(said, material, start)
+            yield from (Warned(warning) for warning in lesson.warnings)
+            yield from _learn(lesson, control, Path(state) if state is not None else None, preview_every)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"the {settings.device} device ran out of memory; use device 'cpu' or a smaller batch size than "
@@ -281,6 +286,10 @@ def _learn(
             break
         spent = (time.monotonic() - began) / settings.time_budget if settings.time_budget else 0.0
         if spent >= 1:
+            if not step:
+                raise TrainingError(
+                    f"the time budget of {settings.time_budget:g} s ended before the first step; give more"
+                )
             break
         loss = lesson.learner_step(max(step / steps, spent))
         step += 1

@@ -138,3 +138,15 @@ def test_few_micrographs_are_read_and_the_odd_one_is_found():
     asked = suggest_places(series, candidates, labels, particle_diameter=48, count=2, micrographs_read=2)
     assert (30, 160) in {tuple(row[1:]) for row in asked.coordinates}
     assert sorted(read) == [0, 1] and not ((asked.coordinates == (0, 20, 100)).all(axis=1)).any()
+
+
+def test_nobody_is_asked_about_particles_that_an_edge_cuts():
+    """Given particles of 24 pixels on 200 x 100 pixels, then only the one that lies there whole is asked about."""
+    image = np.random.default_rng(0).normal(size=(1, 200, 100)).astype("f4")
+    series = MicrographSeries.from_array(image, ["a.mrc"], 5.0)
+    rows = [(0, 0, 50), (0, 10, 50), (0, 190, 50), (0, 100, 5), (0, 100, 95), (0, 187, 12)]
+    candidates = table(rows, [0.5] * 6, names=("a.mrc",))
+    asked = suggest_places(series, candidates, table([], names=("a.mrc",)), particle_diameter=120)
+    np.testing.assert_allclose(asked.coordinates, [(0, 187, 12)])
+    with pytest.raises(LabelsError, match="cut by the edge"):
+        suggest_places(series, candidates.where(np.arange(5)), table([], names=("a.mrc",)), particle_diameter=120)

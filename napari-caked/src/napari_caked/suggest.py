@@ -124,8 +124,8 @@ def suggest(
     free = _free(candidates, known_at, distance, negatives.metadata.get("empty_micrographs") or ())
     if not free.any():
         raise LabelsError(
-            f"there is nothing left to ask: of {len(candidates)} candidates each is labelled or lies on an empty "
-            "micrograph; train and pick on more micrographs"
+            "there is nothing left to ask: each candidate is labelled, cut by the edge of its micrograph, or on "
+            "an empty one; train and pick on more micrographs"
         )
     doubt = uncertainty(candidates.features["score"].to_numpy(np.float64))
     pool = np.flatnonzero(free)
@@ -163,6 +163,8 @@ def suggest_places(
 ) -> ParticleTable:
     """Choose places to label next, by score and by what they look like.
 
+    Nothing is asked about particles that the edge of a micrograph cuts: a person cannot tell either.
+
     Parameters
     ----------
     series
@@ -195,6 +197,7 @@ def suggest_places(
         raise LabelsError("suggestions need picks with scores; train a picker first")
     known_at = np.concatenate([labels.coordinates, negatives.coordinates])
     empty = negatives.metadata.get("empty_micrographs") or ()
+    candidates = candidates.where(_whole(candidates, series.shape, width))
     candidates = candidates.where(_free(candidates, known_at, _ASIDE * width, empty))
     shortlist = _shortlist(candidates, count, micrographs_read)
     chosen = candidates.where(shortlist)
@@ -228,6 +231,12 @@ def _free(candidates: ParticleTable, known: np.ndarray, distance: float, empty: 
             near = np.linalg.norm(candidates.coordinates[here, 1:] - place, axis=1) < distance
             free[here[near]] = False
     return free
+
+
+def _whole(candidates: ParticleTable, shape: tuple[int, int], width: float) -> np.ndarray:
+    """``(n,)`` bool: candidates whose particle of ``width`` pixels lies on its micrograph of ``shape`` (y, x)."""
+    yx = candidates.coordinates[:, 1:]
+    return np.asarray(((yx >= width / 2 - 0.5) & (yx <= np.array(shape) - 0.5 - width / 2)).all(axis=1))
 
 
 def _shortlist(candidates: ParticleTable, count: int, micrographs: int) -> np.ndarray:

@@ -226,6 +226,10 @@ def test_folds_are_reported_before_the_training_on_all(folder, tmp_path):
         (["--negatives", "none.star"], "none.star"),
         (["--empty", "ice_*.mrc"], "--empty ice_*.mrc: none of the 3 micrographs is called so (the first: m0.mrc)"),
         (["--empty", "m0.mrc"], "m0.mrc is marked as empty and has labels"),
+        (["--folds", "2", "--start", "some.safetensors"], "--folds judges pickers that begin anew"),
+        (["--diameter", "-120"], "--diameter -120: a particle diameter is positive"),
+        (["--diameter", "nan"], "--diameter nan: a particle diameter is positive"),
+        (["--time-budget", "1e-9"], "the time budget of 1e-09 s ended before the first step"),
         (["--expected", "1e5"], "100000 particles of 120 Å are expected"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -234,6 +238,14 @@ def test_a_mistake_is_an_error_that_names_it_and_leaves_no_file(folder, tmp_path
     result = call(folder, tmp_path / "m.safetensors", *QUICK, *options)
     assert isinstance(result.exception, UserError), result.output
     assert message in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_and_state_are_files_of_their_own(folder, tmp_path):
+    result = call(folder, tmp_path / "labels.star", *QUICK, "--overwrite")
+    assert isinstance(result.exception, UserError) and "name a file that ends in .safetensors" in str(result.exception)
+    result = call(folder, tmp_path / "m.safetensors", *QUICK, "--state", tmp_path / "m.safetensors")
+    assert isinstance(result.exception, UserError) and "name another file" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_caked.errors import LabelsError, SettingsError
+from napari_caked.errors import DiameterError, LabelsError, SettingsError
 from napari_empiarreader import console
 from napari_empiarreader.errors import FileExistsAlreadyError
 
@@ -32,12 +33,21 @@ __all__ = [
     "with_empty",
 ]
 
+
+def _positive_diameter(diameter: float) -> float:
+    if not 0 < diameter < math.inf:
+        raise DiameterError(f"--diameter {diameter:g}: a particle diameter is positive; give it in Å")
+    return diameter
+
+
 Micrographs = Annotated[list[str], typer.Argument(help="Files, folders, patterns or empiar:// addresses.")]
 PixelSize = Annotated[
     float | None, typer.Option(help="Å per pixel of the micrographs; overrides the header.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Diameter = Annotated[float, typer.Option(help="Particle diameter in Å.", show_default=False)]
+Diameter = Annotated[
+    float, typer.Option(help="Particle diameter in Å.", show_default=False, callback=_positive_diameter)
+]
 Negatives = Annotated[Path | None, typer.Option(help="STAR file of places that are no particle.", show_default=False)]
 Empty = Annotated[
     list[str] | None,

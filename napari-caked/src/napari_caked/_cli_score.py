@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_caked._cli_options import Diameter, Overwrite, PixelSize, refuse_existing, require_picture
-from napari_caked.errors import LabelsError
+from napari_caked.errors import LabelsError, SettingsError
 from napari_caked.settings import PickSettings
 
 __all__ = ["score"]
@@ -29,7 +30,7 @@ def score(
     radius: Annotated[
         float | None, typer.Option(help="Match radius in pixels; half the diameter if left out.", show_default=False)
     ] = None,
-    border: Annotated[float, typer.Option(help="Pixels along the edges where nothing counts.")] = 0.0,
+    border: Annotated[float, typer.Option(min=0, help="Pixels along the edges where nothing counts.")] = 0.0,
     threshold: Annotated[float, typer.Option(help="Score for precision and recall.")] = PickSettings.threshold,
     micrographs: Annotated[
         list[str] | None,
@@ -53,6 +54,8 @@ def score(
     overwrite: Overwrite = False,
 ) -> None:
     """Score picks against labels: precision, recall, F1, average precision; as text, table and picture."""
+    if radius is not None and not 0 < radius < math.inf:
+        raise SettingsError(f"--radius {radius:g}: a match radius is positive; give it in pixels")
     if plot is not None:
         require_picture(plot)
     from napari_caked.evaluation import evaluate_micrographs, micrographs_beside

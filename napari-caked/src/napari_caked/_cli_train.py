@@ -27,9 +27,10 @@ from napari_caked._cli_options import (
     say,
     with_empty,
 )
-from napari_caked.errors import TrainingError
+from napari_caked.errors import SettingsError, TrainingError
 from napari_caked.settings import TrainingSettings
 from napari_empiarreader import console
+from napari_empiarreader.errors import FormatError
 
 if TYPE_CHECKING:
     from napari_caked.checkpoint import PickerModel
@@ -111,6 +112,12 @@ def train(
 
     Ctrl-C ends a training; with --state the same command goes on where it ended.
     """
+    if output.suffix.lower() != ".safetensors":
+        raise FormatError(f"{output}: models are written as safetensors; name a file that ends in .safetensors")
+    if state == output:
+        raise SettingsError(f"{output} cannot hold both the model and the state of its training; name another file")
+    if start is not None and folds is not None:
+        raise SettingsError("--folds judges pickers that begin anew, and --start improves one; choose one of the two")
     if plot is not None:
         require_picture(plot)
     for path in (output, plot):

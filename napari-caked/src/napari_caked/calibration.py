@@ -31,7 +31,7 @@ __all__ = [
 #: Share of candidates about which the logit is taken to say nothing: people who label disagree about more.
 _DOUBT = 0.05
 #: A micrograph with less than this part of the usual share of particles is taken for one without any.
-_PARTICLE_FREE = 1 / 3
+_PARTICLE_FREE = 0.42
 #: Twice the log likelihood ratio that it takes to say so: a few candidates alone prove nothing.
 _LEAST_EVIDENCE = 12.0
 #: What the scores of a micrograph without particles add up to: not enough for a single pick at 0.5.
@@ -202,7 +202,7 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
 
     Ice, carbon, or noise alone have bright spots as well as dark ones, particles are only one of both. So the
     candidates are fitted with a mixture of the particles' logits, as they were on the labelled micrographs, and of
-    this micrograph's own decoys; the share of particles is the only unknown. Where it is below a third of the usual,
+    this micrograph's own decoys; the share of particles is the only unknown. Where it is below 0.42 of the usual,
     and surely so, the log-odds of all candidates are lowered until their scores add up to a quarter of a particle; else
     they stay.
 

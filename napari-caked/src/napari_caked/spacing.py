@@ -24,6 +24,9 @@ _EDGES = np.round(np.arange(0.4, 1.21, 0.1), 2)
 _DOUBT = 1.0
 #: Share of the expected particles that are the surest.
 _SUREST = 0.5
+#: Pairs that are more frequent than this, beside chance, are nothing to doubt: the surest candidates are often those
+#: with room around them, so that ``g`` of all particles is higher than theirs.
+_RARE = 1 / 3
 #: Log-odds of a candidate that says nothing about its neighbours.
 _NEVER = -10.0
 
@@ -122,6 +125,5 @@ def estimate_spacing(found: Sequence[tuple[np.ndarray, np.ndarray]], areas: Sequ
         chance += len(points) ** 2 / 2 * rings / area
     rough = (seen + _DOUBT) / (chance + _DOUBT)
     factors = isotonic_regression(np.minimum(rough, 1.0), weights=chance + _DOUBT).x
-    # Where particles stand as near as chance has it, nobody need look.
-    last = int(np.searchsorted(factors, 1.0 - 1e-9))
+    last = int(np.searchsorted(factors, _RARE))
     return Spacing(tuple(map(float, _EDGES[: last + 1])), tuple(map(float, factors[:last]))) if last else Spacing()

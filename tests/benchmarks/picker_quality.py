@@ -206,12 +206,7 @@ def picks_without_particles(draws: Iterable[int]) -> Iterable[str]:
     """Lines of a table: picks per particle-free picture at the default threshold, by models trained elsewhere."""
     yield "| trained on | draw | picks per picture | most on one |"
     yield "|---|---|---|---|"
-    for name, count in (
-        ("apoferritin_hard", 10),
-        ("apoferritin_hard", 100),
-        ("apoferritin", 10),
-        ("beta_galactosidase", 20),
-    ):
+    for name, count in ROWS[:2] + ROWS[3:5]:
         for draw in draws:
             specimen = load(name, draw)
             settings = TrainingSettings(specimen.particle_diameter, seed=draw)

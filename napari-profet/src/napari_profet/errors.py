@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 __all__ = [
+    "AmbiguousIdError",
     "CancelledError",
+    "DensityError",
     "FileExistsAlreadyError",
     "FormatError",
     "IdentifierError",
     "LayerError",
     "NothingFoundError",
+    "SelectionError",
+    "OfflineError",
     "ServerUnreachableError",
     "UnknownIdError",
     "UnusableAnswerError",
@@ -40,12 +44,28 @@ class LayerError(UserError, ValueError):
     """A layer does not hold the atoms of a structure."""
 
 
+class SelectionError(UserError, ValueError):
+    """What is to be chosen from a structure is not in it, or the choice is not understood."""
+
+
+class DensityError(UserError, ValueError):
+    """A density cannot be made, or not like this: a box too small, an element without form factor."""
+
+
 class IdentifierError(UserError, ValueError):
     """A text is neither a PDB id nor a UniProt accession."""
 
 
 class UnknownIdError(UserError, LookupError):
     """The database has no entry with this id."""
+
+
+class AmbiguousIdError(UserError, LookupError):
+    """A name stands for several entries; the message lists them, and nobody chooses in silence."""
+
+
+class OfflineError(UserError, ConnectionError):
+    """Something is not kept on this machine, and nothing may be asked of a server."""
 
 
 class ServerUnreachableError(UserError, ConnectionError):

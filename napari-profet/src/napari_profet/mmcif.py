@@ -18,6 +18,7 @@ import numpy as np
 
 from napari_profet.atoms import COLUMNS, POSITION_TAGS, Column
 from napari_profet.errors import FormatError
+from napari_profet.seqadv import add_differences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,9 @@ def _block_from_pdb(content: bytes, source: str) -> cif.Block:
     serials = [atom.serial for model in structure for chain in model for residue in chain for atom in residue]
     if len(set(serials)) < len(serials):
         structure.assign_serial_numbers()
-    return structure.make_mmcif_block()
+    block = structure.make_mmcif_block()
+    add_differences(block, lines)
+    return block
 
 
 def _stem(source: str) -> str:

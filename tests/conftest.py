@@ -36,8 +36,28 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+#: The files that take longest, in the order in which they are handed to processes (``--no-loadscope-reorder``): one of
+#: them at the end would leave the other process with nothing to do.
+_LONGEST = (
+    "workflow/test_real_micrographs.py",
+    "workflow/test_main_job.py",
+    "caked/test_distributed.py",
+    "gui/test_train_widget.py",
+    "gui/test_story.py",
+    "caked/test_training.py",
+    "gui/test_browser.py",
+    "gui/test_inspect_widget.py",
+    "caked/test_training_networks.py",
+    "caked/test_training_resuming.py",
+    "empiarreader/test_archive_catalogue.py",
+    "empiarreader/test_archive_faults.py",
+)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests of the wheels, unless ``-m`` names them."""
+    """Put the longest files first; leave out the slow tests of the wheels, unless ``-m`` names them."""
+    ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get("/".join(item.path.parts[-2:]), len(ranks)))
     if "packaging" in config.getoption("markexpr"):
         return
     wheels = [item for item in items if item.get_closest_marker("packaging")]

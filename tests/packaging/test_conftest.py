@@ -1,7 +1,8 @@
-"""The guard that keeps tests off the internet: a guard nobody sees fail is one nobody can trust."""
+"""What all tests share is tested itself: a guard nobody sees fail is one nobody can trust."""
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -52,3 +53,9 @@ def test_a_test_that_reaches_for_the_internet_fails_and_one_on_loopback_passes(t
     assert wrong == {"test_address", "test_name", "test_error_that_the_code_swallows"}, output
     assert sum(line.startswith("PASSED") and "::test_fine" in line for line in summary) == 3, output
     assert "the test wanted to reach example.org; tests talk to this machine only" in output
+
+
+def test_files_that_are_put_first_are_there() -> None:
+    """One that was renamed would be run last, and nobody would notice but by the clock."""
+    missing = [name for name in runpy.run_path(str(CONFTEST))["_LONGEST"] if not (CONFTEST.parent / name).exists()]
+    assert not missing

@@ -187,20 +187,3 @@ def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path
 def test_an_unknown_entry_is_an_error_in_a_script_too(server):
     with pytest.raises(EntryNotFoundError, match="99002"):
         run(Job(99002, 100.0), server.archive)
-
-
-@pytest.mark.slow
-def test_ten_labels_on_real_micrographs_opened_by_entry_number(cryo_test_data):
-    """Apoferritin, served as an entry; match radius 20 px, a border of 32 px excluded."""
-    data = cryo_test_data / "apoferritin"
-    with LoopbackArchive() as server:
-        server.add_entry(10146, data)
-        training = open_micrographs("empiar://10146/data/train/micrographs", archive=server.archive)
-        labels = read_particles(data / "train/particles.star")
-        chosen = labels.where(np.sort(np.random.default_rng(0).choice(len(labels), 10, replace=False)))
-        model = train(training, chosen, TrainingSettings(120.0, seed=0))
-        dev = open_micrographs("empiar://10146/data/dev/micrographs", archive=server.archive)
-        picks = pick(dev, model, PickSettings(threshold=0))
-    result = evaluate(picks, read_particles(data / "dev/particles.star"), radius=20, border=32, shape=dev.shape)
-    assert result.average_precision >= 0.93
-    assert result.f1 >= 0.90

@@ -26,8 +26,12 @@ SCREEN = {"napari", "qtpy", "magicgui", "superqt", "vispy", "PyQt5", "PyQt6", "P
 UPPER_ROOMS = {
     "widgets",
     "cli",
+    "_cli_cleave",
     "_cli_convert",
+    "_cli_density",
     "_cli_download",
+    "_cli_fetch",
+    "_cli_info",
     "_cli_pick",
     "_cli_score",
     "_cli_suggest",

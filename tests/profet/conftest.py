@@ -29,8 +29,7 @@ def databank() -> Iterator[Any]:
 def settings(databank: Any, tmp_path: Path) -> DatabaseSettings:
     """Point at the databank, with little patience."""
     return DatabaseSettings(
-        rcsb_url=f"{databank.url}/download",
-        alphafold_url=f"{databank.url}/api/",
+        **databank.addresses,
         cache_folder=tmp_path / "cache",
         timeout=0.5,
         retries=1,

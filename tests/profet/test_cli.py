@@ -17,8 +17,8 @@ from napari_profet import read_structure
 def profet(databank: Any, tmp_path: Path) -> Any:
     environment = {
         **os.environ,
-        "PROFET_RCSB_URL": f"{databank.url}/download",
-        "PROFET_ALPHAFOLD_URL": f"{databank.url}/api",
+        **{f"PROFET_{name.upper()}": value for name, value in databank.addresses.items() if name != "emdb_urls"},
+        "PROFET_EMDB_URL": " ".join(databank.addresses["emdb_urls"]),
         "PROFET_CACHE": str(tmp_path / "cache"),
     }
 
@@ -45,6 +45,9 @@ def test_fetch_info_convert(profet: Any, databank: Any, bundle_file: Path, tmp_p
     assert converted.stdout.strip() == "out.cif"
     assert len(read_structure(tmp_path / "out.cif")) == 120
 
+    same = profet("fetch", "P12345", "-o", "structures")
+    assert (same.returncode, same.stdout.strip()) == (0, "structures/P12345.cif"), "what is the same is left alone"
+    (tmp_path / "structures/P12345.cif").write_text("data_mine\n")
     again = profet("fetch", "P12345", "-o", "structures")
     assert (again.returncode, again.stdout) == (1, "")
     assert "structures/P12345.cif exists already" in again.stderr

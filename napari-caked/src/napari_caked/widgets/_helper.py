@@ -5,7 +5,8 @@ gives all GPU memory back when it ends, and may run out of memory without taking
 
     python -m napari_caked.widgets._helper
 
-One request comes in on standard input, and commands after it; :mod:`._messages` go out on standard output.
+One request comes in on standard input, and commands after it; :mod:`._messages` go out on standard output. If the
+window is killed, the helper learns no more, keeps its picker (:mod:`._keeping`) and ends.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import numpy as np
 
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets._inbox import Inbox
-from napari_caked.widgets._messages import Job, Message
+from napari_caked.widgets._keeping import Keeper
+from napari_caked.widgets._messages import Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
 from napari_caked.widgets._wire import send
 from napari_empiarreader.errors import UserError
@@ -53,9 +55,10 @@ def main() -> None:
     inbox = Inbox(sys.stdin.buffer, say)
     try:
         request = inbox.request()
-        answers = _devices() if isinstance(request, messages.ListDevices) else _train_and_pick(request, inbox)
-        for message in answers:
-            say(message)
+        for message in _answers(request, inbox):
+            # Nobody listens once the window is gone; the next image that is asked of it ends the helper.
+            with contextlib.suppress(BrokenPipeError):
+                say(message)
         say(messages.Done())
     except (BrokenPipeError, EOFError):  # the window is gone, and with it the reason to go on
         pass
@@ -72,6 +75,19 @@ def _claim_stdout() -> BinaryIO:
     return ours
 
 
+def _answers(request: Any, inbox: Inbox) -> Iterator[Message]:
+    match request:
+        case messages.ListDevices():
+            return _devices()
+        case messages.OpenPicker():
+            return _opened(Path(request.path))
+        case PickJob():
+            return _pick(_series(request, inbox), _model_in(request.model), request)
+        case Job():
+            return _train_and_pick(request, inbox)
+    raise TypeError(f"the helper cannot answer a {type(request).__name__}")
+
+
 def _devices() -> Iterator[Message]:
     import torch
 
@@ -82,8 +98,19 @@ def _devices() -> Iterator[Message]:
     yield messages.Devices(tuple((name, device_in_words(torch.device(name))) for name in names))
 
 
+def _opened(path: Path) -> Iterator[Message]:
+    from napari_caked.checkpoint import load_model
+
+    model = load_model(path)
+    yield messages.Opened(path.read_bytes(), model.particle_diameter, model.network.name, model.preprocess)
+
+
+def _series(job: Job | PickJob, inbox: Inbox) -> MicrographSeries:
+    return MicrographSeries(job.names, job.shape, job.dtype, job.pixel_size, inbox.read, job.source)
+
+
 def _train_and_pick(job: Job, inbox: Inbox) -> Iterator[Message]:
-    series = MicrographSeries(job.names, job.shape, job.dtype, job.pixel_size, inbox.read, job.source)
+    series = _series(job, inbox)
     if job.look.index is not None:
         inbox.look = job.look
     model = yield from _train(series, job, inbox)
@@ -97,7 +124,7 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
 
     control = training.TrainingControl()
     inbox.when_stopped(control.finish)
-    preview, losses, memory = Previewer(series, job, inbox), _Losses(), _Memory()
+    preview, keeper, losses, memory = Previewer(series, job, inbox), Keeper(job.keep), _Losses(), _Memory()
     model: Any = None
     for event in training.training_events(
         series,
@@ -114,16 +141,21 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
             case training.Step():
                 yield from losses.add(event)
             case training.Validated():
+                keeper.validated(event.best)
                 yield messages.Validated(event.step, event.average_precision, event.best)
             case training.Warned():
                 yield messages.Warned(event.message)
             case training.Preview():
                 preview.take(event.model, event.step)
+                yield from keeper.offer(event.model, event.step)
             case training.Finished(model=trained) if trained is not None:
                 model = trained
+                yield from keeper.write(trained)
                 yield messages.Trained(_as_bytes(trained), event.expected_particles)
-        if model is None:
-            yield from preview.messages()
+        if model is None and not inbox.alone:
+            # Of a window that goes just now no image comes; what was learned is to be kept all the same.
+            with contextlib.suppress(BrokenPipeError, EOFError):
+                yield from preview.messages()
             yield from memory.messages()
             # Nothing runs between two events, so that not asking for the next one is a pause; but one who looks at
             # other micrographs meanwhile is shown them.
@@ -187,19 +219,21 @@ def _model_in(content: bytes | None) -> Any:
         return load_model(file)
 
 
-def _pick(series: MicrographSeries, model: Any, job: Job) -> Iterator[Message]:
+def _pick(series: MicrographSeries, model: Any, job: Job | PickJob) -> Iterator[Message]:
+    from napari_caked.devices import choose_device, device_in_words
     from napari_caked.errors import TrainingError
     from napari_caked.picking import picks_by_micrograph, picks_table
 
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     sent = time.monotonic()
+    device = device_in_words(choose_device(job.picking.device))
     try:
         for done, part in enumerate(picks_by_micrograph(series, model, job.picking), start=1):
             parts.append(part)
             if time.monotonic() - sent > _PICKS_EVERY or done == len(series):
                 table = picks_table(series.names, parts, model, job.picking)
                 keep = table.features["score"].to_numpy() >= job.least_score
-                yield messages.Picked(done, len(series), table.where(keep))
+                yield messages.Picked(done, len(series), table.where(keep), device)
                 parts, sent = [], time.monotonic()
     except RuntimeError as error:
         raise TrainingError(f"PyTorch failed during picking: {error}") from error

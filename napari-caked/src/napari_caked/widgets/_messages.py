@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_caked.settings import PickSettings, TrainingSettings
+from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
 from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = [
@@ -18,12 +18,16 @@ __all__ = [
     "Done",
     "Failed",
     "Job",
+    "Kept",
     "Learned",
     "ListDevices",
     "Look",
     "Memory",
     "Message",
+    "OpenPicker",
+    "Opened",
     "Pause",
+    "PickJob",
     "Picked",
     "Prepared",
     "Previewed",
@@ -43,6 +47,13 @@ __all__ = [
 @dataclass(frozen=True)
 class ListDevices:
     """Asks for :class:`Devices`."""
+
+
+@dataclass(frozen=True)
+class OpenPicker:
+    """Asks for the picker in the file ``path``: for :class:`Opened`."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,8 @@ class Job:
         Content of a model file to improve; None begins anew.
     look
         What to show at first.
+    keep
+        File for the best picker so far, while it learns and at the end; None keeps none.
     """
 
     names: tuple[str, ...]
@@ -110,6 +123,33 @@ class Job:
     negatives: ParticleTable | None = None
     start: bytes | None = None
     look: Look = Look(None)
+    keep: str | None = None
+
+
+@dataclass(frozen=True)
+class PickJob:
+    """Asks for picks on all micrographs, by a picker that there is.
+
+    Attributes
+    ----------
+    names, shape, dtype, pixel_size, source
+        As in :class:`Job`.
+    model
+        Content of a model file.
+    picking
+        How.
+    least_score
+        Candidates below it are not sent back.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype
+    pixel_size: float | None
+    source: str
+    model: bytes
+    picking: PickSettings
+    least_score: float
 
 
 Command = Look | Pause | Resume | Stop
@@ -123,6 +163,26 @@ class Devices:
     """The devices of this machine: what settings call them, and what a person does."""
 
     entries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picker from a file.
+
+    Attributes
+    ----------
+    model
+        Content of the file, which is sound.
+    particle_diameter
+        Å.
+    network, preprocess
+        What a training must have in common with the picker to improve it.
+    """
+
+    model: bytes
+    particle_diameter: float
+    network: str
+    preprocess: PreprocessSettings
 
 
 @dataclass(frozen=True)
@@ -201,6 +261,14 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The best picker so far is in the file ``path``: that of ``step``, or with None that of the whole training."""
+
+    path: str
+    step: int | None
+
+
+@dataclass(frozen=True)
 class Trained:
     """Training is over; ``model`` is the content of a model file."""
 
@@ -210,11 +278,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Picked:
-    """Picks of further micrographs; ``done`` of ``total`` are picked."""
+    """Picks of further micrographs; ``done`` of ``total`` are picked, on ``device`` in words."""
 
     done: int
     total: int
     picks: ParticleTable
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,4 +299,4 @@ class Done:
     """Nothing more will come."""
 
 
-Message = Devices | Prepared | Learned | Validated | Previewed | Warned | Memory | Trained | Picked
+Message = Devices | Opened | Prepared | Learned | Validated | Previewed | Warned | Memory | Kept | Trained | Picked

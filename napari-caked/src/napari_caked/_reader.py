@@ -10,11 +10,28 @@ if TYPE_CHECKING:
 
 __all__ = ["get_model_reader", "sample_layers"]
 
+_FORMAT, _TEMPLATE = "napari-caked picker", "filter.profile"
+"""What the header of a picker says, and the tensor of its template; :mod:`napari_caked.checkpoint` needs PyTorch."""
+
 
 def get_model_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Reader for models (``.safetensors``)."""
-    first = path if isinstance(path, str) else path[0]
-    return read_model if first.lower().endswith(".safetensors") else None
+    """Reader for models (``.safetensors``) that have a template to show; None for any other file."""
+    files = [path] if isinstance(path, str) else path
+    return read_model if all(map(_has_template, files)) else None
+
+
+def _has_template(file: str) -> bool:
+    """Whether a file is a picker with a template. Its header says so, without PyTorch."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.lower().endswith(".safetensors"):
+        return False
+    try:
+        with safe_open(file, framework="numpy") as header:
+            is_picker = (header.metadata() or {}).get("format") == _FORMAT
+            return is_picker and _TEMPLATE in header.keys()  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_model(path: str | Sequence[str]) -> list[LayerData]:

@@ -1,0 +1,130 @@
+"""The command ``simulate``: a density in, micrographs with their truth out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_caked._cli_options import Overwrite, refuse_existing, say
+from napari_caked.errors import SettingsError
+from napari_caked.simulate.settings import (
+    CameraSettings,
+    DecoySettings,
+    OpticsSettings,
+    SceneSettings,
+    SimulationSettings,
+    ViewSettings,
+)
+from napari_empiarreader import console
+
+if TYPE_CHECKING:
+    from napari_caked.simulate.project import Density
+
+__all__ = ["simulate"]
+
+_HIDDEN: dict[str, Any] = {"show_default": False}
+#: As many of each decoy as --decoys puts into a micrograph.
+_SOME = DecoySettings(broken=8, aggregates=2, ice_crystals=1, ice_lumps=2, gold=1)
+
+
+def simulate(
+    density: Annotated[Path, typer.Argument(metavar="MAP", help="Density (MRC or CCP4), in volts.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for micrographs and truth.", **_HIDDEN)],
+    count: Annotated[int, typer.Option(min=1, help="Micrographs.")] = 1,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(help=f"Å per pixel of the micrographs; {SimulationSettings.pixel_size:g} if left out.", **_HIDDEN),
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width in pixels; 1024 1024 if left out.", **_HIDDEN)
+    ] = None,
+    defocus: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Least and greatest under-focus, µm; 0.8 2.5 if left out.", **_HIDDEN),
+    ] = None,
+    dose: Annotated[
+        float | None, typer.Option(help=f"Electrons per Å²; {CameraSettings.dose:g} if left out.", **_HIDDEN)
+    ] = None,
+    particles: Annotated[int, typer.Option(min=0, help="Particles per micrograph.")] = SceneSettings.particles,
+    spacing: Annotated[
+        float, typer.Option(min=0, help="Least distance of two particles, in diameters; below 0.9 they overlap.")
+    ] = SceneSettings.spacing,
+    clumped: Annotated[float, typer.Option(min=0, max=1, help="Share of particles that touch others.")] = 0.0,
+    decoys: Annotated[
+        bool, typer.Option("--decoys", help="Add broken particles, heaps, contamination and gold.")
+    ] = False,
+    carbon: Annotated[str, typer.Option(help="none, edge (of the hole) or film.")] = DecoySettings.carbon,
+    ice: Annotated[float, typer.Option(help="Thickness of the ice, Å.")] = SceneSettings.ice_thickness,
+    voltage: Annotated[float, typer.Option(help="kV.")] = OpticsSettings.voltage,
+    astigmatism: Annotated[
+        float, typer.Option(help="Largest difference of the defoci, µm.")
+    ] = OpticsSettings.astigmatism,
+    phase_plate: Annotated[float, typer.Option(help="Phase shift, degrees.")] = OpticsSettings.phase_plate,
+    views: Annotated[int, typer.Option(min=1, help="Projections in the bank.")] = ViewSettings.views,
+    diameter: Annotated[
+        float | None, typer.Option(help="Particle diameter in Å; measured on the density if left out.", **_HIDDEN)
+    ] = None,
+    voxel_size: Annotated[float | None, typer.Option(help="Å per voxel; overrides the header.", **_HIDDEN)] = None,
+    mass: Annotated[
+        float | None,
+        typer.Option(help="Mass of the particle in kDa: scales a map in arbitrary units to volts.", **_HIDDEN),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = SimulationSettings.seed,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate micrographs of a density, with coordinates, angles, defocus, masks and cut-out particles."""
+    refuse_existing(output / "particles.star", overwrite)
+    few = DecoySettings(**{**(vars(_SOME) if decoys else {}), "carbon": carbon})
+    settings = SimulationSettings(
+        pixel_size=pixel_size if pixel_size is not None else SimulationSettings.pixel_size,
+        diameter=diameter,
+        seed=seed,
+        views=ViewSettings(views=views),
+        scene=SceneSettings(
+            shape=size or SceneSettings.shape,
+            particles=particles,
+            spacing=spacing,
+            clumped=clumped,
+            ice_thickness=ice,
+        ),
+        decoys=few,
+        optics=OpticsSettings(
+            voltage=voltage,
+            defocus=defocus or OpticsSettings.defocus,
+            astigmatism=astigmatism,
+            phase_plate=phase_plate,
+        ),
+        camera=CameraSettings(dose=dose if dose is not None else CameraSettings.dose),
+    )
+    volume = _density(density, voxel_size, mass)
+
+    from napari_caked.simulate.project import bank_of
+    from napari_caked.simulate.run import simulate_folder
+
+    bank = bank_of(
+        volume, settings.views, settings.pixel_size, seed=seed, diameter=diameter, broken=24 if few.broken else 0
+    )
+    files = simulate_folder(
+        bank, settings, output, count, workers=workers, overwrite=overwrite, progress=console.progress_line
+    )
+    say(f"{count} micrographs of {density.name}, {bank.diameter:.0f} Å wide, in {output / 'micrographs'}")
+    for what, path in files.items():
+        typer.echo(f"{what:<12} {path}")
+
+
+def _density(path: Path, voxel_size: float | None, mass: float | None) -> Density:
+    """The density in volts, or an error where its values cannot be."""
+    from napari_caked.simulate.project import looks_like_volts, read_density, scaled_to_volts
+
+    density = read_density(path, voxel_size)
+    if mass is not None:
+        return scaled_to_volts(density, mass)
+    if not looks_like_volts(density):
+        raise SettingsError(
+            f"{path}: values up to {density.volume.max():.3g} are no potential in volts; "
+            "give the particle's --mass in kDa to scale a map in arbitrary units"
+        )
+    return density

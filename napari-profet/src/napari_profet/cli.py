@@ -1,4 +1,4 @@
-"""The command line: ``napari-profet fetch``, ``info``, ``cache`` and ``convert``."""
+"""The command line: ``napari-profet fetch``, ``info``, ``cache``, ``density`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from napari_profet import console
+from napari_profet._cli_cleave import cleave
+from napari_profet._cli_density import density
 from napari_profet._cli_fetch import fetch
 from napari_profet._cli_info import cache, info
 
@@ -26,6 +28,8 @@ def _about() -> None:
 app.command()(fetch)
 app.command()(info)
 app.command()(cache)
+app.command()(cleave)
+app.command()(density)
 
 
 @app.command()

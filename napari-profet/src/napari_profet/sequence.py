@@ -14,6 +14,8 @@ from napari_profet.errors import FormatError
 from napari_profet.files import read_bytes, refuse_existing, replaced_when_complete
 
 if TYPE_CHECKING:
+    from gemmi import cif
+
     from napari_profet.structure import Structure
 
 __all__ = ["SequenceRecord", "format_fasta", "parse_fasta", "read_fasta", "sequences_of", "write_fasta"]
@@ -158,7 +160,7 @@ def write_fasta(
 def sequences_of(structure: Structure) -> list[SequenceRecord]:
     """Sequences of the polymers of a structure, as its file gives them: also residues without atoms.
 
-    One-letter codes of the parent residue stand for modified ones.
+    Modified residues have the letter of their parent; X is what has none.
 
     Raises
     ------
@@ -167,20 +169,35 @@ def sequences_of(structure: Structure) -> list[SequenceRecord]:
     """
     from gemmi import cif
 
-    rows = cif.read_string(structure.header).sole_block() if structure.header else cif.Block("empty")
-    names = {row.str(0): row.str(1) for row in rows.find("_entity.", ["id", "pdbx_description"])}
-    items = ["entity_id", "pdbx_seq_one_letter_code_can", "pdbx_strand_id"]
+    block = cif.read_string(structure.header).sole_block() if structure.header else cif.Block("empty")
+    names = {row.str(0): row.str(1) for row in block.find("_entity.", ["id", "?pdbx_description"]) if row.has(1)}
+    items = ["entity_id", "?pdbx_seq_one_letter_code_can", "?pdbx_strand_id"]
     records = []
-    for row in rows.find("_entity_poly.", items):
-        entity, letters, chains = row.str(0), "".join(row.str(1).split()).upper(), row.str(2)
+    for row in block.find("_entity_poly.", items):
+        entity = row.str(0)
+        letters = "".join(row.str(1).split()).upper() if row.has(1) else ""
+        letters = letters or _letters_of_names(block, entity)
         if letters:
-            about = f"Chain {chains}|{names.get(entity, '')}".replace(",", ", ").replace("\n", " ")
+            chains = row.str(2).replace(",", ", ") if row.has(2) else ""
+            about = " ".join(f"Chain {chains}|{names.get(entity, '')}".split())
             records.append(SequenceRecord(f"{structure.name}_{entity}".replace(" ", "_"), letters, about))
     if not records:
-        raise FormatError(
-            f"{structure.source or structure.name}: no sequences in it (_entity_poly); take them from UniProt"
-        )
+        source = structure.source or structure.name
+        raise FormatError(f"{source}: no sequences in it (_entity_poly); take them from UniProt")
     return records
+
+
+def _letters_of_names(block: cif.Block, entity: str) -> str:
+    """One-letter codes of an entity whose residues are given by name; of several at one place, the first counts."""
+    import gemmi
+
+    places = {}
+    for row in block.find("_entity_poly_seq.", ["entity_id", "num", "mon_id"]):
+        if row.str(0) == entity:
+            places.setdefault(int(row.str(1)), row.str(2))
+    known = [gemmi.find_tabulated_residue(places[number]) for number in sorted(places)]
+    # A code that is no letter means that nobody gave it one.
+    return "".join(found.one_letter_code.upper() if found.one_letter_code.isalpha() else "X" for found in known)
 
 
 def _split(text: str, source: str) -> Iterator[tuple[int, str, str]]:

@@ -38,6 +38,9 @@ def check_mmcif(body: IO[bytes], source: str, identifier: Identifier) -> None:
     content = _plain(body, source)
     if not content.lstrip()[:5].lower().startswith((b"data_", b"#")):
         raise FormatError(f"{source}: not a structure in mmCIF (it does not begin with data_)")
+    # A text that was cut off may still be correct mmCIF; then it mostly ends within a line.
+    if not content.endswith((b"\n", b"#")):
+        raise FormatError(f"{source}: not a complete structure: it breaks off within its last line")
     _check_structure(content, source, identifier)
 
 
@@ -96,7 +99,7 @@ def check_map(body: IO[bytes], source: str, identifier: Identifier) -> None:
     packed = body.read(2) == b"\x1f\x8b"
     body.seek(0)
     try:
-        stream = gzip.GzipFile(fileobj=body) if packed else body
+        stream = gzip.GzipFile(fileobj=body, mode="rb") if packed else body
         header, length = stream.read(_MAP_HEADER), 0
         while chunk := stream.read(1 << 20):
             length += len(chunk)

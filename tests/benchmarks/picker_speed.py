@@ -178,7 +178,8 @@ def _picking(specimen: Specimen, topaz: Topaz, work: Path, more: list[Path]) -> 
 def _our_picks(specimen: Specimen, files: list[Path], threads: int, work: Path) -> tuple[ParticleTable, Cost]:
     target = work / "ours.star"
     model = ("--model", work / "ours.safetensors")
-    cost, _ = _caked("pick", *files, *model, "--threshold", 0, "--overwrite", "-o", target, threads=threads)
+    options = ("--threshold", 0, "--workers", threads, "--overwrite", "-o", target)
+    cost, _ = _caked("pick", *files, *model, *options, threads=threads)
     return read_particles(target).only_on(specimen.dev.names), cost
 
 

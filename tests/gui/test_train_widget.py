@@ -48,7 +48,7 @@ def told(monkeypatch):
     """What the user was told by napari's notifications."""
     told = []
     monkeypatch.setattr("napari_caked.widgets._saving.show_error", told.append)
-    monkeypatch.setattr("napari_caked.widgets.train.show_info", told.append)
+    monkeypatch.setattr("napari_caked.widgets._model_files.show_info", told.append)
     monkeypatch.setattr("napari_caked.widgets._pick_saving.show_info", told.append)
     return told
 
@@ -514,7 +514,7 @@ def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab
     inspector.save(tmp_path / "picks.star")
     qtbot.waitUntil(lambda: len(told) == 1, timeout=10_000)
     assert told[0].startswith("5 picks written") and len(starfile.read(tmp_path / "picks.star")) == 5
-    trainer.save_model(tmp_path / "picker.safetensors")
+    trainer.files.save(tmp_path / "picker.safetensors")
     assert load_model(tmp_path / "picker.safetensors").particle_diameter == WIDTH * PIXEL_SIZE
 
     # Improved, with a micrograph held out to see how good it gets, and the memory that it takes.

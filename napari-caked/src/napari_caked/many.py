@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PickRun", "find_micrographs", "join_tables", "pick_many", "shard_of"]
 
 #: Micrographs for which it pays to start another process.
-_PER_WORKER = 8
+_PER_WORKER = 16
 
 
 @dataclass(frozen=True)

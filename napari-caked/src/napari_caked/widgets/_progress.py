@@ -24,8 +24,6 @@ class Progress(QObject):
         Shows the phase.
     overall
         Shows how many phases are over.
-    phases
-        Their names, in their order.
     say
         Told the phase, the time it took and will take, and where it runs.
     """
@@ -35,11 +33,11 @@ class Progress(QObject):
         parent: QObject,
         bar: QProgressBar,
         overall: QProgressBar,
-        phases: Sequence[str],
         say: Callable[[str], None],
     ) -> None:
         super().__init__(parent)
-        self._bar, self._overall, self._phases, self._say = bar, overall, tuple(phases), say
+        self._bar, self._overall, self._say = bar, overall, say
+        self._phases: tuple[str, ...] = ()
         self.phase, self.device = "", ""
         self.done = self.total = self._done_before = 0
         self._began = self._phase_began = 0.0
@@ -58,11 +56,12 @@ class Progress(QObject):
         """Whether the clock stands still."""
         return self._paused_since is not None
 
-    def begin(self, phase: str) -> None:
-        """A job begins."""
+    def begin(self, phases: Sequence[str]) -> None:
+        """A job of these phases begins with the first of them."""
+        self._phases = tuple(phases)
         self.device, self._paused_since = "", None
         self._began = time.monotonic()
-        self.enter(phase, 0)
+        self.enter(phases[0], 0)
         self._clock.start()
 
     def end(self) -> None:

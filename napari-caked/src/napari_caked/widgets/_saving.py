@@ -1,4 +1,4 @@
-"""Asking for the name of a file to make, and for leave to replace one."""
+"""Asking for the name of a file to open or to make, and for leave to replace one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_empiarreader.errors import UserError
 
-__all__ = ["ask_for_file", "describe"]
+__all__ = ["ask_for_file", "ask_to_open", "describe"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,8 +43,17 @@ def ask_for_file(parent: QWidget, title: str, suggestion: str, kind: str) -> Pat
     return path
 
 
-def describe(error: Exception) -> str:
-    """Tell napari's notifications what went wrong, and return it; what nobody foresaw goes to the log as well."""
+def ask_to_open(parent: QWidget, title: str, folder: Path | None, kind: str, suffix: str) -> Path | None:
+    """A file to read; None where the user thought better of it. Without a ``folder`` the dialog chooses one."""
+    chosen, _ = QFileDialog.getOpenFileName(parent, title, str(folder or ""), f"{kind} (*{suffix});;All files (*)")
+    return Path(chosen) if chosen else None
+
+
+def describe(error: Exception, besides: str = "") -> str:
+    """Tell napari's notifications what went wrong, and return it; what nobody foresaw goes to the log as well.
+
+    ``besides`` is told along: what is left in spite of it.
+    """
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, OSError):
@@ -52,5 +61,6 @@ def describe(error: Exception) -> str:
     else:
         _LOG.error("unexpected error in a widget of napari-caked", exc_info=error)
         message = f"unexpected {type(error).__name__}: {error}; see Help > Show logs"
+    message = f"{message}. {besides}" if besides else message
     show_error(message)
     return message

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_caked.layers import is_negatives, is_ours
 from napari_caked.settings import TrainingSettings
+from napari_caked.widgets._keeping import kept_folder
 from napari_caked.widgets._pick_panel import PickPanel, section
 from napari_caked.widgets._plots import LinePlot, ProgressPlot
 from napari_empiarreader.widgets.layer_choice import LayerChoice
@@ -175,6 +176,7 @@ class TrainForm:
         self.validation = ProgressPlot("average precision")
         self.validation.hide()
         self.status = _text("Label about ten particles, then train.")
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)  # it may name a file
         self.warnings = _text("")
         self.warnings.setStyleSheet("color: #ff9d2f")
         self.warnings.hide()
@@ -220,23 +222,41 @@ class TrainForm:
     def _picks(self) -> QWidget:
         self.save_model = QPushButton("Save model…")
         self.save_model.setToolTip("Write the trained picker, to pick with it elsewhere or later")
-        self.save_model.setEnabled(False)
+        self.open_model, self.pick = QPushButton("Open model…"), QPushButton("Pick")
+        self.open_model.setToolTip(
+            "Take a picker that was saved, to pick with it or to improve it. The last ones trained in napari, "
+            f"also those that nobody saved, are in {kept_folder()}"
+        )
+        self.pick.setToolTip("Pick on all micrographs with the present picker, without learning")
+        for button in (self.save_model, self.pick):
+            button.setEnabled(False)
         box, form = _box("Picks")
         form.addRow(self.inspector)
-        form.addRow(self.save_model)
+        form.addRow(_row((self.open_model, 1), (self.pick, 1), (self.save_model, 1)))
         return box
 
-    def set_training(self, on: bool, *, improvable: bool) -> None:
-        """Offer what can be done while a training is under way, or while none is."""
+    def set_busy(self, on: bool, *, learning: bool = False, has_model: bool) -> None:
+        """Offer what can be done while a job is under way, one that is ``learning`` or not, or while none is."""
         self.train.setText("Cancel" if on else "Train")
         self.train.setEnabled(True)
         self.improve.setVisible(not on)
-        self.improve.setEnabled(improvable)
+        self.improve.setEnabled(has_model)
         self.pause.setText("Pause")
-        self.pause.setVisible(on)
-        self.pause.setEnabled(on)
-        self.finish.setVisible(on)
         self.finish.setEnabled(False)
+        for button in (self.pause, self.finish):
+            button.setVisible(on and learning)
+        self.pause.setEnabled(on)
+        self.open_model.setEnabled(not on)
+        self.pick.setEnabled(has_model and not on)
+        self.save_model.setEnabled(has_model)
+
+    def set_opening(self, on: bool, *, has_model: bool) -> None:
+        """Offer nothing that would come between while a file is opened."""
+        for button in (self.train, self.open_model):
+            button.setEnabled(not on)
+        for button in (self.improve, self.pick):
+            button.setEnabled(has_model and not on)
+        self.save_model.setEnabled(has_model)
 
     def warn(self, text: str) -> None:
         """Show a warning under those that are shown; no text takes all of them away."""

@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_caked.errors import DiameterError, LabelsError
-from napari_caked.layers import labels_layer, pixel_size_of, series_from_layer
+from napari_caked.layers import labels_layer, pixel_size_of
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets._devices import tell_devices
+from napari_caked.widgets._job_making import Reading, picking_job, training_job
 from napari_caked.widgets._label_controls import LabelControls
 from napari_caked.widgets._live import LiveLayers
+from napari_caked.widgets._model_files import ModelFiles, Picker
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._progress import Progress, in_bytes
-from napari_caked.widgets._saving import ask_for_file, describe
+from napari_caked.widgets._saving import describe
 from napari_caked.widgets._train_form import TrainForm
 from napari_caked.widgets._work import Work
-from napari_empiarreader.errors import NothingFoundError, PixelSizeError
-from napari_empiarreader.files import replaced_when_complete
+from napari_empiarreader.errors import NothingFoundError
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -39,9 +38,6 @@ _PHASES = _STARTING, _PREPARING, _LEARNING, _PICKING = (
     "Learning",
     "Picking",
 )
-
-_LEAST_SCORE = 0.02
-"""Candidates below it are surely no particles, and each point of a layer costs time whether it is shown or not."""
 
 _MAKE_AFTER, _TRAIN_AFTER, _SCORES_AFTER = 500, 300, 100
 """Milliseconds from a new labels layer to the layers beside it, from the click on "Train" to the training, which takes
@@ -60,6 +56,8 @@ class PickerTrainer(QWidget):
     ----------
     settings
         Defaults of the training; what the fields of the form say replaces them.
+    files
+        The present picker, and how it is opened and saved.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -67,15 +65,15 @@ class PickerTrainer(QWidget):
         self._viewer = napari_viewer
         self.settings = TrainingSettings(particle_diameter=0.0)
         self.picking = PickSettings()
-        self.model: bytes | None = None
         self._work = Work()
         self._helper: Helper | None = None
-        self._micrographs = 0
-        self._finished = self._docked = False
+        self._job_now: messages.Job | messages.PickJob | None = None
+        self._finished = self._failed = self._docked = False
         self.form = TrainForm(self, napari_viewer, self.settings)
-        self.progress = Progress(self, self.form.progress, self.form.overall, _PHASES, self._say)
+        self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
         self.live = LiveLayers(napari_viewer, self.form.inspector, self._work)
         self.labelling = LabelControls(napari_viewer, self.form, self.live, self._work)
+        self.files = ModelFiles(self, self.form, self._work, self._say)
         self._connect()
         self._on_micrographs(self.form.micrographs.layer)
         self.labelling.choose(self.form.labels.layer)
@@ -92,7 +90,7 @@ class PickerTrainer(QWidget):
         form.pause.clicked.connect(self._on_pause)
         form.finish.clicked.connect(self.finish)
         form.score_map.toggled.connect(self._on_score_map)
-        form.save_model.clicked.connect(self._ask_and_save_model)
+        form.pick.clicked.connect(self.pick)
         # A main window that closes destroys its docks without a ParentChange.
         self.destroyed.connect(self._work.close)
 
@@ -135,41 +133,67 @@ class PickerTrainer(QWidget):
         """Whether a training is under way."""
         return self._helper is not None
 
-    def start(self, model: bytes | None = None) -> None:
+    @property
+    def model(self) -> bytes | None:
+        """Content of the model file of the present picker; None before the first."""
+        return self.files.picker.model if self.files.picker is not None else None
+
+    def start(self, improve: Picker | None = None) -> None:
         """Train on what the form says, then pick on all micrographs; everything slow happens elsewhere.
 
         Parameters
         ----------
-        model
-            Content of a model file to improve; None begins anew.
+        improve
+            The picker to begin with; None begins anew.
         """
         if self.training:
             return
         try:
             job, read = self._job()
+            if improve is not None:
+                job = replace(job, training=improve.improving(job.training), start=improve.model)
         except Exception as error:
             self._report(error)
             return
-        job = replace(job, start=model)
-        self.live.make_room(self.form.micrographs.layer, self.labelling.label_set.labels)
-        self._micrographs, self._finished = len(job.names), False
-        pixel_size = self.form.pixel_size.value()
-        self.live.begin(job.training.particle_diameter / pixel_size, pixel_size)
+        job = replace(job, keep=self.files.to_keep_in())
         self.form.curve.restart()
         self.form.validation.restart()
         self.form.validation.hide()
+        self._begin(job, read, _PHASES, job.training.particle_diameter)
+
+    def pick(self) -> None:
+        """Pick on all micrographs with the present picker."""
+        picker = self.files.picker
+        if self.training or picker is None:
+            return
+        try:
+            job, read = picking_job(self.form, picker.model, self.picking)
+        except Exception as error:
+            self._report(error)
+            return
+        self._begin(job, read, (_STARTING, _PICKING), picker.particle_diameter)
+
+    def _begin(
+        self, job: messages.Job | messages.PickJob, read: Reading, phases: tuple[str, ...], diameter: float
+    ) -> None:
+        self.live.make_room(self.form.micrographs.layer, self.labelling.label_set.labels)
+        self._job_now, self._finished, self._failed = job, False, False
+        pixel_size = self.form.pixel_size.value()
+        self.live.begin(diameter / pixel_size, pixel_size)
         self.form.warn("")
-        self.form.set_training(True, improvable=False)
-        self.progress.begin(_STARTING)
-        self._viewer.dims.events.current_step.connect(self._look)
+        learning = isinstance(job, messages.Job)
+        self.form.set_busy(True, learning=learning, has_model=self.model is not None)
+        self.progress.begin(phases)
+        if learning:
+            self._viewer.dims.events.current_step.connect(self._look)
         self._helper = self._work.converse(
-            job, read, heard=self._hear, failed=self._report, ended=self._end, after=_TRAIN_AFTER
+            job, read, heard=self._hear, failed=self._fail, ended=self._end, after=_TRAIN_AFTER
         )
 
     def improve(self) -> None:
         """Train the present picker on, from the labels and corrections there are now."""
-        if self.model is not None:
-            self.start(self.model)
+        if self.files.picker is not None:
+            self.start(self.files.picker)
 
     def cancel(self) -> None:
         """End the training; model and picks of an earlier one stay."""
@@ -208,36 +232,8 @@ class PickerTrainer(QWidget):
         if self._helper is not None:
             self._helper.tell(messages.Look(self.labelling.micrograph, self.form.score_map.isChecked()))
 
-    def _job(self) -> tuple[messages.Job, Any]:
-        """What the helper must know; labels are copied here, because layers belong to the main thread."""
-        image, form = self.form.micrographs.layer, self.form
-        if image is None:
-            raise NothingFoundError("there are no micrographs to train on; open some first")
-        if self.labelling.label_set.labels is None:
-            raise LabelsError("there are no labels; press 'New labels' and click on some particles")
-        if form.diameter.value() <= 0:
-            raise DiameterError("the particle diameter is missing; type it in Å in the field 'Diameter'")
-        if form.pixel_size.value() <= 0:
-            raise PixelSizeError("the pixel size is missing; type it in Å in the field 'Pixel size'")
-        series = series_from_layer(image, form.pixel_size.value())
-        labels, negatives = self.labelling.label_set.tables(series.names, image)
-        if not len(labels):
-            raise LabelsError("there are no labels; click on some particles first (ten are enough to begin with)")
-        settings = replace(
-            self.settings,
-            particle_diameter=form.diameter.value(),
-            seed=form.seed.value(),
-            hold_out=form.hold_out.value(),
-            steps=form.steps.value() or self.settings.steps,
-            batch_size=form.batch_size.value(),
-            expected_particles=form.expected.value() or self.settings.expected_particles,
-            device=form.device.currentData(),
-        )
-        picking = replace(self.picking, device=settings.device)
-        look = messages.Look(self.labelling.micrograph, form.score_map.isChecked())
-        about = series.names, series.shape, series.dtype, series.pixel_size, series.source
-        job = messages.Job(*about, labels, settings, picking, _LEAST_SCORE, negatives=negatives, look=look)
-        return job, series.read
+    def _job(self) -> tuple[messages.Job, Reading]:
+        return training_job(self.form, self.labelling, self.settings, self.picking)
 
     def _hear(self, message: messages.Message) -> None:
         form, progress = self.form, self.progress
@@ -255,9 +251,8 @@ class PickerTrainer(QWidget):
                 form.finish.setEnabled(True)
             case messages.Previewed():
                 self.live.preview(message.index, message.picks)
-                if (
-                    plane := message.scores
-                ) is not None:  # a moment later: two short stalls are not felt, a long one is
+                # A moment later: two short stalls are not felt, a long one is.
+                if (plane := message.scores) is not None:
                     self._work.soon(_SCORES_AFTER, lambda: self.live.scores(message.index, plane))
                 form.finish.setEnabled(True)
             case messages.Warned():
@@ -265,13 +260,19 @@ class PickerTrainer(QWidget):
             case messages.Memory():
                 form.memory.setText(in_bytes(message))
                 form.memory.show()
-            case messages.Trained():
-                self.model = message.model
+            case messages.Kept():
+                self.files.kept = Path(message.path)
+            case messages.Trained() if isinstance(self._job_now, messages.Job):
+                training = self._job_now.training
+                self.files.picker = Picker(
+                    message.model, training.particle_diameter, training.network, training.preprocess
+                )
                 form.save_model.setEnabled(True)
                 for button in (form.pause, form.finish):
                     button.setEnabled(False)
-                progress.enter(_PICKING, self._micrographs)
+                progress.enter(_PICKING, len(self._job_now.names))
             case messages.Picked():
+                progress.device = message.device or progress.device
                 progress.enter(_PICKING, message.total, message.done)
                 self.live.add(message.picks)
                 self._finished = message.done == message.total
@@ -282,16 +283,21 @@ class PickerTrainer(QWidget):
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
         progress, took = self.progress, self.progress.elapsed
-        picking = progress.phase == _PICKING
+        picking, learned = progress.phase == _PICKING, isinstance(self._job_now, messages.Job)
         self._reset()
+        if self._failed:  # which is said already
+            return
         if self._finished:
-            self._say(f"Trained and picked {progress.total} micrographs in {took} on {progress.device}.")
+            what = "Trained and picked" if learned else "Picked"
+            self._say(f"{what} {progress.total} micrographs in {took} on {progress.device}.")
         elif cancelled and picking and progress.done:
             self._say(f"Cancelled after {took}; {progress.done} of {progress.total} micrographs are picked.")
         elif cancelled:
             self._say(f"Cancelled after {took}; what was there before is kept.")
         elif progress.phase == _LEARNING:
             self._say(f"Stopped after {took}, before there was a picker; what was there before is kept.")
+        if cancelled and learned and not picking:
+            self.files.put_back()
 
     def _reset(self) -> None:
         self._helper = None
@@ -299,33 +305,17 @@ class PickerTrainer(QWidget):
         self.progress.end()
         self.live.end()
         self.form.memory.hide()
-        self.form.set_training(False, improvable=self.model is not None)
+        self.form.set_busy(False, has_model=self.model is not None)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._say(describe(error, self.files.what_is_left() if isinstance(self._job_now, messages.Job) else ""))
 
     def _report(self, error: Exception) -> None:
         self._say(describe(error))
 
     def _say(self, text: str) -> None:
         self.form.status.setText(text)
-
-    # ---- saving -------------------------------------------------------------------------------------------------
-
-    def save_model(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write the trained picker as ``.safetensors``."""
-        try:
-            if self.model is None:
-                raise LabelsError("there is no model yet; train one first")
-            with replaced_when_complete(path, overwrite=overwrite) as temporary:
-                temporary.write_bytes(self.model)
-        except Exception as error:
-            self._report(error)
-            return
-        self._say(f"Model written to {path}")
-        show_info(f"Model written to {path}")
-
-    def _ask_and_save_model(self) -> None:
-        path = ask_for_file(self, "Save model", "picker.safetensors", "Picker model")
-        if path is not None:
-            self.save_model(path, overwrite=True)
 
     # ---- beginning and end --------------------------------------------------------------------------------------
 
@@ -352,6 +342,7 @@ class PickerTrainer(QWidget):
 
     def _close(self) -> None:
         self._work.close()
+        self.files.release()
         self._reset()
         self.labelling.hold(False)
         self.form.follow(False)

@@ -145,6 +145,7 @@ def reference(*rows: tuple[str, str, str, int, int, int, int]) -> dict[str, Cate
             "id": list(ids.values()),
             "entity_id": [entity for entity, _ in entities],
             "db_name": ["UNP"] * len(ids),
+            "db_code": [f"{accession}_TEST" for _, accession in entities],
             "pdbx_db_accession": [accession for _, accession in entities],
         },
         "_struct_ref_seq.": {

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_profet import console
+from napari_profet._cli_cleave import cleave
 from napari_profet._cli_density import density
 from napari_profet._cli_fetch import fetch
 from napari_profet._cli_info import cache, info
@@ -27,6 +28,7 @@ def _about() -> None:
 app.command()(fetch)
 app.command()(info)
 app.command()(cache)
+app.command()(cleave)
 app.command()(density)
 
 

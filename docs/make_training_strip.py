@@ -118,11 +118,12 @@ def main() -> None:
     series, truth = sample_series()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # so that messages name the file alone
+        os.environ["CAKED_STATE"] = folder  # where the best picker so far is kept
         window = Window(series, SimulationSettings().particle_diameter)
         tell(window, truth)
         window.viewer.close()
         os.chdir("/")
-    strip(window.pictures).save(out, quality=86)
+    strip(window.pictures).save(out, quality=82)
     gaps = np.array(window.gaps)
     print(f"{out}: longest stall while learning {gaps.max():.0f} ms, 99 % below {np.percentile(gaps, 99):.0f}")
 

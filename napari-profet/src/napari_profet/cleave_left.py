@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -76,7 +77,7 @@ def what_is_left(
         staying = [residue.position for residue in chain.residues if residue.position not in cut]
         # Files without the whole sequence have gaps in their numbers, which stay.
         below = sorted(cut)
-        places[label] = {place: place - sum(one < place for one in below) for place in staying}
+        places[label] = {place: place - bisect(below, place) for place in staying}
         if staying:
             part = parts.setdefault(chain.entity, {})
             key = frozenset(cut)

@@ -6,6 +6,7 @@ that do not say, its place among the residues of its chain.
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -226,14 +227,13 @@ def _counted_on(places: list[int], seen: dict[int, PolymerResidue]) -> dict[int,
     A number that the next seen residue contradicts is not given at all.
     """
     observed = sorted(seen)
+    taken = {residue.number for residue in seen.values()}
     numbers: dict[int, int] = {}
-    taken = {seen[place].number for place in observed}
     for place in places:
-        before = max((other for other in observed if other < place), default=None)
-        after = min((other for other in observed if other > place), default=None)
-        anchor = before if before is not None else after
-        if anchor is None or place in seen:
+        if place in seen:
             continue
+        later = bisect(observed, place)
+        anchor = observed[max(later - 1, 0)]
         number = (seen[anchor].number or 0) + place - anchor
         if number not in taken:
             numbers[place] = number

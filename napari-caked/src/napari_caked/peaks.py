@@ -19,6 +19,10 @@ __all__ = ["find_peaks", "suppress_neighbours"]
 
 #: Rounds that decide many points at once; what is left after them (a slope of candidates) is decided one by one.
 _ROUNDS = 24
+#: Few enough to stay in the processor's cache while tops are worked out.
+_AT_ONCE = 8192
+#: So many cells cost next to nothing, even where there are fewer points.
+_FEWEST_CELLS = 16384
 
 
 def find_peaks(score_map: np.ndarray, radius: float, minimum: float = -np.inf) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +55,10 @@ def find_peaks(score_map: np.ndarray, radius: float, minimum: float = -np.inf) -
     rows, columns = np.divmod(np.flatnonzero(peaks), max(width, 1))
     at = (rows + 1) * (width + 2) + columns + 1
     scores = framed.reshape(-1)[at]
-    y, x = _tops(framed, at)
+    y, x = np.empty((2, len(at)))
+    for start in range(0, len(at), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        y[part], x[part] = _tops(framed, at[part])
     order = _falling(scores)
     yx, scores = np.column_stack([rows + y, columns + x])[order], scores[order]
     keep = suppress_neighbours(yx, radius)
@@ -80,20 +87,30 @@ def suppress_neighbours(yx: np.ndarray, radius: float) -> np.ndarray:
     yx = np.asarray(yx, np.float64)
     if len(yx) < 2 or not radius > 0:
         return np.ones(len(yx), bool)
-    cells = _Cells(yx, radius)
-    keep, undecided = np.zeros(len(yx), bool), np.ones(len(yx), bool)
-    left = np.arange(len(yx))
-    for _ in range(_ROUNDS):
-        staying = cells.leaders(left)
-        keep[staying] = True
-        undecided[cells.closer_than_radius(staying, undecided)] = False
-        left = left[undecided[left]]
-        if not len(left):
-            return keep
-    for one in left:
+    keep, left, rounds = np.zeros(len(yx), bool), np.arange(len(yx)), 0
+    while len(left) and rounds < _ROUNDS:
+        # Sorted anew whenever half of them are decided, which nobody needs to be compared with.
+        cells, undecided = _Cells(yx[left], radius), np.ones(len(left), bool)
+        these = np.arange(len(left))
+        while 2 * len(these) > len(left) and rounds < _ROUNDS:
+            staying = cells.leaders(these)
+            keep[left[staying]] = True
+            undecided[cells.closer_than_radius(staying)] = False
+            these = these[undecided[these]]
+            rounds += 1
+        left = left[these]
+    if len(left):
+        keep[left[_one_by_one(yx[left], radius)]] = True
+    return keep
+
+
+def _one_by_one(yx: np.ndarray, radius: float) -> np.ndarray:
+    """The same walk, step by step: ``(n,)`` bool."""
+    keep, undecided, cells = np.zeros(len(yx), bool), np.ones(len(yx), bool), _Cells(yx, radius)
+    for one in range(len(yx)):
         if undecided[one]:
             keep[one] = True
-            undecided[cells.closer_than_radius(np.array([one]), undecided)] = False
+            undecided[cells.closer_than_radius(np.array([one]))] = False
     return keep
 
 
@@ -103,8 +120,9 @@ class _Cells:
     def __init__(self, yx: np.ndarray, radius: float) -> None:
         y, x = np.ascontiguousarray(yx.T)
         height, width = float(np.ptp(y)), float(np.ptp(x))
-        # Not many more cells than points; and a touch wider, so that rounding puts no neighbour two cells away.
-        side = max(radius * (1 + 1e-9), height / 4096, width / 4096, math.sqrt(height * width / len(yx)))
+        # Not too many more cells than points; and a touch wider, so that rounding puts no neighbour two cells away.
+        most = max(len(yx), _FEWEST_CELLS)
+        side = max(radius * (1 + 1e-9), height / 4096, width / 4096, math.sqrt(height * width / most))
         self._shape = int(height / side) + 3, int(width / side) + 3
         self._radius_squared = max(radius * radius, sys.float_info.min)  # the square of a tiny radius is 0
         cell = ((y - y.min()) / side).astype(np.int64) * self._shape[1] + ((x - x.min()) / side).astype(np.int64)
@@ -115,6 +133,7 @@ class _Cells:
         self._by_cell = by_cell.astype(np.int32)
         self._first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=count))]).astype(np.int32)
         self._cell, self._y, self._x = cell, y, x
+        self._y_by_cell, self._x_by_cell = y[by_cell], x[by_cell]
 
     def leaders(self, left: np.ndarray) -> np.ndarray:
         """Those of the points ``left`` (rising) that are better than all others of them in the 3 x 3 cells around."""
@@ -130,21 +149,19 @@ class _Cells:
         np.minimum(around[:, :-1], rows[:, 1:], out=around[:, :-1])
         return best[(grid == around).reshape(-1) & (best < none)]
 
-    def closer_than_radius(self, points: np.ndarray, among: np.ndarray) -> np.ndarray:
-        """Points for which ``among`` (``(n,)`` bool) holds that are closer than the radius to one of ``points``."""
+    def closer_than_radius(self, points: np.ndarray) -> np.ndarray:
+        """All that are closer than the radius to one of ``points``, which are so themselves; some may come twice."""
         # Of three neighbouring cells in a row the members lie one after the other.
-        cell = (self._cell[points][:, None] + self._shape[1] * np.array([-1, 0, 1])).reshape(-1)
+        cell = self._cell[points][:, None] + self._shape[1] * np.array([-1, 0, 1])
         first = self._first[cell - 1]
         counts = self._first[cell + 2] - first
-        ends = np.cumsum(counts)
-        slots = np.repeat((first - ends + counts).astype(np.int32), counts)
+        ends = np.cumsum(counts, dtype=np.int32).reshape(counts.shape)
+        slots = np.repeat((first - ends + counts).reshape(-1), counts.reshape(-1))
         slots += np.arange(len(slots), dtype=np.int32)
-        members = self._by_cell[slots]
-        there = np.flatnonzero(among[members])
-        members = members[there]
-        owners = np.repeat(np.repeat(points, 3), counts)[there]
-        squared = (self._y[members] - self._y[owners]) ** 2 + (self._x[members] - self._x[owners]) ** 2
-        return members[squared < self._radius_squared]
+        each = counts.sum(axis=1)
+        dy = self._y_by_cell[slots] - np.repeat(self._y[points], each)
+        dx = self._x_by_cell[slots] - np.repeat(self._x[points], each)
+        return self._by_cell[slots[dy * dy + dx * dx < self._radius_squared]]
 
 
 def _highest_of_nine(framed: np.ndarray) -> np.ndarray:
@@ -157,15 +174,14 @@ def _highest_of_nine(framed: np.ndarray) -> np.ndarray:
 
 def _falling(scores: np.ndarray) -> np.ndarray:
     """Order from the highest to the lowest of ``(n,)`` scores without NaN, equals as they come."""
-    if scores.dtype != np.float32 or len(scores) >= 2**32:
+    if scores.dtype != np.float32:
         return np.argsort(-scores, kind="stable")
-    # Ten times as fast: value and place in one integer each. Read as integers, positive floats are in order already,
-    # and negative ones are in the reverse order.
+    # Eight times as fast, by two halves of 16 bits, which are sorted in linear time. Read as integers, positive floats
+    # are in order already, and negative ones are in the reverse order.
     bits = (0.0 - scores).view(np.uint32)  # 0 - 0 is +0, which -0 is not
     bits ^= np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-    keys = bits.astype(np.uint64) << np.uint64(32) | np.arange(len(scores), dtype=np.uint64)
-    keys.sort()
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    by_lower = np.argsort(bits.astype(np.uint16), kind="stable")
+    return by_lower[np.argsort((bits >> 16).astype(np.uint16)[by_lower], kind="stable")]
 
 
 def _tops(framed: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +196,9 @@ def _tops(framed: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     flat, width = framed.reshape(-1), framed.shape[1]
     # Above the centre: on a plateau nothing is left but zeros, whatever its height.
-    centre = flat[at].astype(np.float64)
+    centre, corner = flat[at].astype(np.float64), at - width - 1
     (nw, n, ne), (w, c, e), (sw, s, se) = (
-        [flat[at + (dy * width + dx)] - centre for dx in (-1, 0, 1)] for dy in (-1, 0, 1)
+        [flat[dy * width + dx :].take(corner) - centre for dx in (0, 1, 2)] for dy in (0, 1, 2)
     )
     with np.errstate(all="ignore"):
         north, middle, south = nw + n + ne, w + c + e, sw + s + se

@@ -142,6 +142,16 @@ def test_a_witness_whose_residues_are_others_is_not_believed() -> None:
     assert any("its residues are not those of P12345" in note for note in plan.notes)
 
 
+def test_ranges_of_different_lengths_tell_no_numbers() -> None:
+    # Residues 9-11 were deleted, and the depositors give one range for all: 17 places for 20 residues.
+    specimen = Specimen(
+        [Polymer("A", protein(TARGET[:8] + TARGET[11:]))], reference(("1", "P12345", "A", 1, 17, 1, 20))
+    )
+    plan = plan_cleaving(made(specimen), CleaveOptions(propeptide=True), [entry(Propeptide=(12, 13))])
+    assert [(one.positions, one.numbering) for one in plan.removals] == [((9, 10), "alignment")]
+    assert any("17 residues against 20 of P12345" in note for note in plan.notes)
+
+
 def test_another_isoform_is_aligned_not_counted_by() -> None:
     categories = reference(("1", "P12345", "A", 1, 16, 1, 16))
     categories["_struct_ref."]["pdbx_db_isoform"] = ["P12345-2"]

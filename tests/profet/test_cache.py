@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import sqlite3
@@ -138,6 +139,17 @@ def test_a_manifest_that_can_only_be_read_still_hits(tmp_path: Path, monkeypatch
     assert (tmp_path / "manifest.sqlite").read_bytes() == before
     with pytest.raises(CacheError, match="readonly"):
         keep(cache, "1XYZ")
+
+
+def test_a_manifest_that_stays_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    keep(cache, "1ABC")
+    monkeypatch.setattr("napari_profet.databases.cache._PATIENCE", 0.05)
+    with contextlib.closing(sqlite3.connect(tmp_path / "manifest.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheError, match=r"manifest.sqlite: database is locked; .*PROFET_CACHE"):
+            cache.find(entry("1ABC"), "cif")
+    assert cache.find(entry("1ABC"), "cif") is not None
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

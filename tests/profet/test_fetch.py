@@ -374,6 +374,16 @@ def test_a_name_of_several_proteins_is_never_guessed(databank: Any, settings: Da
         fetch_structure("GCG@human", settings=settings)
 
 
+@pytest.mark.parametrize("accession", ["../../P01308", "INS_HUMAN", ""])
+def test_an_odd_accession_is_never_made_a_file_name(accession: str, databank: Any, settings: DatabaseSettings) -> None:
+    databank.add_protein("P01308", "INS_HUMAN", primaryAccession=accession)
+    with pytest.raises(UnusableAnswerError, match="no accession of UniProt"):
+        fetch_structure("INS_HUMAN", settings=settings)
+    with pytest.raises(UnusableAnswerError, match="no accession of UniProt"):
+        fetch_protein("P01308", settings=settings)
+    assert not [address for address in databank.requests if address.startswith("/api/")]
+
+
 def test_an_entry_that_was_merged_names_its_heir(databank: Any, settings: DatabaseSettings) -> None:
     inactive = {
         "entryType": "Inactive",

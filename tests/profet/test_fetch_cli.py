@@ -1,29 +1,36 @@
-"""The commands fetch, info and cache in processes of their own, against the databank."""
+"""The commands fetch, info and cache against the databank, as their entry point runs them."""
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from napari_profet.cli import main
+
 
 @pytest.fixture
-def profet(databank: Any, tmp_path: Path) -> Any:
-    environment = {
-        **os.environ,
-        **{f"PROFET_{name.upper()}": value for name, value in databank.addresses.items() if name != "emdb_urls"},
-        "PROFET_EMDB_URL": " ".join(databank.addresses["emdb_urls"]),
-        "PROFET_CACHE": str(tmp_path / "cache"),
-    }
+def profet(databank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in databank.addresses.items():
+        if name != "emdb_urls":
+            monkeypatch.setenv(f"PROFET_{name.upper()}", value)
+    monkeypatch.setenv("PROFET_EMDB_URL", " ".join(databank.addresses["emdb_urls"]))
+    monkeypatch.setenv("PROFET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from napari_profet.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+    def run(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["napari-profet", *map(str, arguments)])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
     return run
 
@@ -64,8 +71,6 @@ def test_a_mistake_in_the_list_stops_before_the_first_request(profet: Any, datab
 
 
 def test_assemblies_sequences_and_offline(profet: Any, databank: Any, bundle_file: Path, tmp_path: Path) -> None:
-    import gzip
-
     databank.files["/download/1ABC-assembly1.cif.gz"] = gzip.compress(bundle_file.read_bytes())
     databank.files["/uniprot/uniprotkb/P12345.fasta"] = b">sp|P12345|X_Y\nMKV\n"
     assembly = profet("fetch", "1abc", "--assembly", "1", "-o", "out")

@@ -27,7 +27,7 @@ def row(pdb_id: str, chain: str, coverage: float, resolution: float | None, firs
 def known(databank: Any) -> Any:
     """PDBe ranks two entries; RCSB lists these and two more."""
     best = [row("2hiu", "A", 0.19, None, 90, 110), row("1zeh", "B", 0.27, 1.5, 25, 54)]
-    hits = ["1ZEH", "2HIU", "9NEW", "8NEW"]
+    hits = ["1ZEH", "pdb_00002HIU", "9NEW", "8NEW"]
     databank.files[BEST] = json.dumps({"P01308": best}).encode()
     databank.files[SEARCH] = json.dumps(
         {"total_count": 4, "result_set": [{"identifier": name, "score": 1.0} for name in hits]}

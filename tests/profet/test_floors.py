@@ -9,7 +9,7 @@ import pytest
 
 import napari_profet
 
-LOW = ["atoms", "console", "errors", "files", "helix", "mmcif", "progress", "structure", "databases"]
+LOW = ["atoms", "console", "errors", "files", "helix", "mmcif", "progress", "sequence", "structure", "databases"]
 
 
 def loaded_after(code: str) -> set[str]:

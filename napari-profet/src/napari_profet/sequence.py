@@ -191,7 +191,7 @@ def _letters_of_names(block: cif.Block, entity: str) -> str:
     """One-letter codes of an entity whose residues are given by name; of several at one place, the first counts."""
     import gemmi
 
-    places = {}
+    places: dict[int, str] = {}
     for row in block.find("_entity_poly_seq.", ["entity_id", "num", "mon_id"]):
         if row.str(0) == entity:
             places.setdefault(int(row.str(1)), row.str(2))

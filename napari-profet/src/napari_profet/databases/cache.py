@@ -139,7 +139,9 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return self._with_manifest(lambda manifest: self._keep(manifest, identifier, item, path, answer, version))
-        except (OSError, sqlite3.OperationalError) as error:
+        except CacheError:
+            raise
+        except OSError as error:
             raise CacheError(
                 f"{self.folder}: cannot keep {path.name} there ({error}); free space or set PROFET_CACHE"
             ) from error
@@ -191,8 +193,8 @@ class Cache:
         try:
             with self._opened() as manifest:
                 return work(manifest)
-        except sqlite3.OperationalError:
-            raise
+        except sqlite3.OperationalError as error:
+            raise CacheError(f"{self._manifest}: {error}; close what locks it, or set PROFET_CACHE") from error
         except sqlite3.DatabaseError as error:
             aside = self._manifest.with_name(f"manifest-damaged-{int(time.time())}.sqlite")
             self._manifest.replace(aside)

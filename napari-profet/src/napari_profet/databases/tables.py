@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from napari_profet.databases.content import read_json
-from napari_profet.databases.identifiers import Database, Identifier
+from napari_profet.databases.identifiers import Database, Identifier, parse_identifier
 from napari_profet.databases.obtain import Item, Remote, Way, obtain
 from napari_profet.errors import FormatError, ServerUnreachableError, UnknownIdError, UnusableAnswerError
 
@@ -215,7 +215,7 @@ def _listed(accession: str, way: Way) -> list[str]:
     if not content:
         return []
     with kept.path.open("rb") as body:
-        return [str(hit["identifier"]).upper() for hit in read_json(body, kept.url).get("result_set", [])]
+        return [_pdb_id(hit["identifier"]) for hit in read_json(body, kept.url).get("result_set", [])]
 
 
 def _details(names: Sequence[str], accession: str, way: Way) -> dict[str, tuple[str, float | None]]:
@@ -226,14 +226,14 @@ def _details(names: Sequence[str], accession: str, way: Way) -> dict[str, tuple[
     kept = obtain(item, [remote], way, max_days=way.settings.answer_days)
     with kept.path.open("rb") as body:
         records = (read_json(body, kept.url).get("data") or {}).get("entries") or []
-    return {record["rcsb_id"].upper(): (_method(record), _resolution(record)) for record in records if record}
+    return {_pdb_id(record["rcsb_id"]): (_method(record), _resolution(record)) for record in records if record}
 
 
 def _hit(rank: int, row: Mapping[str, Any]) -> StructureHit:
     resolution = row.get("resolution")
     return StructureHit(
         rank=rank,
-        pdb_id=str(row["pdb_id"]).upper(),
+        pdb_id=_pdb_id(row["pdb_id"]),
         chain=str(row["chain_id"]),
         method=str(row.get("experimental_method") or ""),
         resolution=float(resolution) if resolution else None,
@@ -246,7 +246,7 @@ def _hit(rank: int, row: Mapping[str, Any]) -> StructureHit:
 def _entry(record: Mapping[str, Any]) -> Entry:
     info = record.get("rcsb_entry_info") or {}
     return Entry(
-        pdb_id=record["rcsb_id"],
+        pdb_id=_pdb_id(record["rcsb_id"]),
         title=(record.get("struct") or {}).get("title") or "",
         method=_method(record),
         resolution=_resolution(record),
@@ -268,6 +268,11 @@ def _entity(record: Mapping[str, Any]) -> Entity:
         chains=tuple(names.get("auth_asym_ids") or ()),
         accessions=tuple(name["database_accession"] for name in references if name["database_name"] == "UniProt"),
     )
+
+
+def _pdb_id(text: object) -> str:
+    """An id as the servers write it, in the one form that it has here."""
+    return str(parse_identifier(str(text), Database.PDB))
 
 
 def _method(record: Mapping[str, Any]) -> str:
@@ -305,6 +310,8 @@ def _check_result_set(body: IO[bytes], source: str, identifier: Identifier) -> N
     answer = read_json(body, source)
     if not isinstance(answer, dict) or not isinstance(answer.get("result_set", []), list):
         raise FormatError(f"{source}: not a result of a search (no result_set)")
-    for hit in answer.get("result_set", []):
-        if not isinstance(hit, dict) or "identifier" not in hit:
-            raise FormatError(f"{source}: a hit of the search without an identifier")
+    try:
+        for hit in answer.get("result_set", []):
+            _pdb_id(hit["identifier"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{source}: a hit of the search without a PDB id ({error!r})") from error

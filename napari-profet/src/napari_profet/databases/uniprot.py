@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from napari_profet.databases.content import read_json
-from napari_profet.databases.identifiers import Database, Identifier
+from napari_profet.databases.identifiers import Database, Identifier, parse_identifier
 from napari_profet.databases.obtain import Item, Remote, Way, obtain
-from napari_profet.errors import AmbiguousIdError, FormatError, UnknownIdError
+from napari_profet.errors import AmbiguousIdError, FormatError, IdentifierError, UnknownIdError
 
 if TYPE_CHECKING:
     from napari_profet.features import ProteinFeatures
@@ -108,7 +108,7 @@ def resolved(identifier: Identifier, way: Way) -> Identifier:
         raise AmbiguousIdError(
             f"{identifier.accession} means {len(chosen or found)} entries of UniProt: {listed}; give one of them"
         )
-    return Identifier(Database.ALPHAFOLD, chosen[0].accession)
+    return parse_identifier(chosen[0].accession, Database.ALPHAFOLD)
 
 
 def parse_protein(record: Any, source: str) -> Protein:
@@ -126,6 +126,13 @@ def parse_protein(record: Any, source: str) -> Protein:
     if not isinstance(record, dict) or not isinstance(record.get("primaryAccession"), str):
         raise FormatError(f"{source}: not an entry of UniProt (no primaryAccession)")
     accession = record["primaryAccession"]
+    # It becomes part of addresses and file names.
+    try:
+        named = parse_identifier(accession, Database.UNIPROT).is_name
+    except IdentifierError:
+        named = True
+    if named:
+        raise FormatError(f"{source}: {accession!r} is no accession of UniProt")
     if record.get("entryType") == "Inactive":
         reason = record.get("inactiveReason", {})
         heirs = ", ".join(reason.get("mergeDemergeTo") or reason.get("mergeDemergeTos") or ()) or "nothing"
@@ -181,13 +188,12 @@ def _search(query: str, way: Way) -> Sequence[Protein]:
     item = Item(Identifier(Database.UNIPROT, f"search {query}"), "search", f"search-{key}.json", _check_results)
     kept = obtain(item, [Remote(url)], way, max_days=way.settings.answer_days)
     with kept.path.open("rb") as body:
-        return [
-            parse_protein(record, kept.url) for record in read_json(body, kept.url)["results"] if _is_active(record)
-        ]
+        return _active(read_json(body, kept.url), kept.url)
 
 
-def _is_active(record: dict[str, Any]) -> bool:
-    return record.get("entryType") != "Inactive"
+def _active(answer: dict[str, Any], source: str) -> list[Protein]:
+    """The proteins of a search; removed entries may still be listed."""
+    return [parse_protein(record, source) for record in answer["results"] if record.get("entryType") != "Inactive"]
 
 
 def _check_entry(body: IO[bytes], source: str, identifier: Identifier) -> None:
@@ -200,3 +206,6 @@ def _check_results(body: IO[bytes], source: str, identifier: Identifier) -> None
     answer = read_json(body, source)
     if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
         raise FormatError(f"{source}: not a list of entries of UniProt (no results)")
+    if not all(isinstance(record, dict) for record in answer["results"]):
+        raise FormatError(f"{source}: a result of the search is not an entry of UniProt")
+    _active(answer, source)

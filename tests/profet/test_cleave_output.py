@@ -198,6 +198,16 @@ def test_every_category_of_an_mmcif_file_agrees_with_what_is_left() -> None:
     assert column("_entity_src_gen.entity_id") == ["1"]
 
 
+def test_a_file_that_lacks_what_mmcif_wants_is_refused_by_name() -> None:
+    specimen = Specimen(
+        [Polymer("A", protein("GSHMKLLQAV"))], {"_struct_ref.": {"entity_id": ["1"], "db_name": ["UNP"]}}
+    )
+    structure = made(specimen)
+    plan = plan_cleaving(structure, CleaveOptions(ranges=(ResidueRange.parse("A:1-3"),)))
+    with pytest.raises(FormatError, match="_struct_ref categories lack the item 'id'"):
+        cleave(structure, plan)
+
+
 def test_what_describes_an_entity_is_told_of_both_its_parts() -> None:
     structure = annotated()
     result = cleave(structure, plan_cleaving(structure, CleaveOptions(ranges=(ResidueRange.parse("A:11-13"),))))

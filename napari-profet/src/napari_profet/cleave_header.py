@@ -6,11 +6,13 @@ one entity lose different residues they become entities of their own. Rows about
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari_profet.cleave_left import Left, Row, by_entity, cut_by_author, put_rows, rows_of
 from napari_profet.cleave_references import cut_segments, rewrite_references
+from napari_profet.errors import FormatError
 from napari_profet.residues import PolymerChain
 
 if TYPE_CHECKING:
@@ -35,13 +37,23 @@ def rewrite_header(block: cif.Block, left: Left) -> None:
         "_pdbx_nonpoly_scheme.": _loose,
         "_pdbx_sifts_unp_segments.": cut_segments,
     }
-    rewrite_references(block, left)
+    try:
+        rewrite_references(block, left)
+    except KeyError as error:
+        raise FormatError(
+            f"the _struct_ref categories lack the item {error}, which mmCIF wants; repair them"
+        ) from error
     done = {"_struct_ref.", "_struct_ref_seq.", "_struct_ref_seq_dif.", RECORD}
     for name in block.get_mmcif_category_names():
         if name not in done:
             rows = rows_of(block, name)
             change = special.get(name, _any)
-            changed = change([dict(row) for row in rows], left)
+            try:
+                changed = change([dict(row) for row in rows], left)
+            except KeyError as error:
+                raise FormatError(
+                    f"the category {name} lacks the item {error}, which mmCIF wants; repair it"
+                ) from error
             if changed != rows:
                 put_rows(block, name, changed)
     if rows := rows_of(block, "_entity."):
@@ -142,6 +154,7 @@ def _one_letter_code(names: list[str]) -> str:
 
 
 def _entity_poly_seq(rows: list[Row], left: Left) -> list[Row]:
+    shared = Counter((row["entity_id"], row["num"]) for row in by_entity(rows, left, "entity_id"))
     kept = []
     for row in by_entity(rows, left, "entity_id"):
         chains = _chains_of(row["entity_id"], left)
@@ -149,7 +162,7 @@ def _entity_poly_seq(rows: list[Row], left: Left) -> list[Row]:
             new = left.places[chains[0].label].get(int(row["num"]))
             if new is None:
                 continue
-            twins = [one for one in rows if one["num"] == row["num"] and one["mon_id"] != row["mon_id"]]
+            twins = shared[row["entity_id"], row["num"]] > 1
             if twins and not _kind_stays(chains, int(row["num"]), row["mon_id"], left):
                 continue
             row["num"] = str(new)

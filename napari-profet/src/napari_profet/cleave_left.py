@@ -119,7 +119,7 @@ def put_rows(block: cif.Block, name: str, rows: list[Row]) -> None:
 
 def by_entity(rows: list[Row], left: Left, item: str) -> list[Row]:
     """Rows of entities that are gone go; those of divided ones are repeated for each part."""
-    return [{**row, item: name} for row in rows for name in left.entities.get(row[item], (row[item],))]
+    return [{**row, item: name} for row in rows for name in left.entities.get(row.get(item, ""), (row.get(item),))]
 
 
 def cut_by_author(row: Row, item: str, left: Left) -> bool:

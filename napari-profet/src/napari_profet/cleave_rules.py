@@ -111,7 +111,7 @@ def by_features(
 def by_marks(cutter: Cutter, header: cif.Block, options: CleaveOptions, notes: list[str]) -> Iterable[Rule]:
     """Rules of residues that the depositors marked: ``_struct_ref_seq_dif``, SEQADV in PDB format."""
     marks = category(header, "_struct_ref_seq_dif.")
-    strands = {row["align_id"]: row.get("pdbx_strand_id", "") for row in category(header, "_struct_ref_seq.")}
+    strands = {row.get("align_id", ""): row.get("pdbx_strand_id", "") for row in category(header, "_struct_ref_seq.")}
     asked = [(Reason.TAG, _TAG_WORDS)] * options.tags + [(Reason.INITIATOR, _INITIATOR_WORDS)] * options.initiator
     for reason, words in asked:
         met = False

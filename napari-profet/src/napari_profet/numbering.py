@@ -176,25 +176,30 @@ def _equal_residues(chain: PolymerChain, protein: ProteinFeatures, numbers: Mapp
 def _sifts(header: cif.Block) -> dict[str, _Said]:
     found: dict[str, dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
     for row in category(header, "_pdbx_sifts_xref_db."):
-        if row.get("unp_num", "").isdigit() and row.get("unp_acc"):
-            found[row["asym_id"]][row["unp_acc"]].setdefault(int(row["seq_id"]), int(row["unp_num"]))
+        place, number = row.get("seq_id", ""), row.get("unp_num", "")
+        if place.isdigit() and number.isdigit() and row.get("unp_acc"):
+            found[row.get("asym_id", "")][row["unp_acc"]].setdefault(int(place), int(number))
     return {label: _Said(NumberingSource.SIFTS, dict(parts)) for label, parts in found.items()}
 
 
 def _referenced(chain: PolymerChain, header: cif.Block) -> _Said | None:
     """The depositors' ranges for a chain, or None if they give none in UniProt."""
-    references = {row["id"]: row for row in category(header, "_struct_ref.") if row["db_name"] in ("UNP", "UNIPROT")}
+    references = {
+        row.get("id", ""): row for row in category(header, "_struct_ref.") if row.get("db_name") in ("UNP", "UNIPROT")
+    }
     found: dict[str, dict[int, int]] = defaultdict(dict)
     notes = []
     for row in category(header, "_struct_ref_seq."):
-        reference = references.get(row["ref_id"])
+        reference = references.get(row.get("ref_id", ""))
         # Of one entity each chain has rows of its own, told by the authors' chain name.
         if not reference or reference.get("entity_id", chain.entity) != chain.entity:
             continue
         if row.get("pdbx_strand_id", chain.chain) not in ("", chain.chain):
             continue
-        ends = [row[item] for item in ("seq_align_beg", "seq_align_end", "db_align_beg", "db_align_end")]
-        accession = reference.get("pdbx_db_isoform") or row.get("pdbx_db_accession") or reference["pdbx_db_accession"]
+        ends = [row.get(item, "") for item in ("seq_align_beg", "seq_align_end", "db_align_beg", "db_align_end")]
+        accession = (
+            reference.get("pdbx_db_isoform") or row.get("pdbx_db_accession") or reference.get("pdbx_db_accession", "")
+        )
         found.setdefault(accession, {})
         if not all(re.fullmatch(r"-?\d+", end) for end in ends):
             notes.append(f"chain {chain.chain}: struct_ref_seq does not say where {accession} begins and ends")
@@ -216,10 +221,11 @@ def _predicted(chain: PolymerChain, header: cif.Block) -> dict[str, dict[int, in
     found: dict[str, dict[int, int]] = {}
     for row in category(header, "_ma_target_ref_db_details."):
         start = row.get("seq_db_align_begin", "")
-        if row["db_name"] in ("UNP", "UNIPROT") and row["target_entity_id"] == chain.entity and start.isdigit():
+        named = row.get("db_name") in ("UNP", "UNIPROT") and row.get("target_entity_id") == chain.entity
+        if named and start.isdigit():
             end = int(row.get("seq_db_align_end") or 10**9)
             numbers = {residue.position: int(start) + residue.position - 1 for residue in chain.residues}
-            found[row["db_accession"]] = {place: number for place, number in numbers.items() if number <= end}
+            found[row.get("db_accession", "")] = {place: number for place, number in numbers.items() if number <= end}
     return found
 
 

@@ -204,14 +204,14 @@ def _polymer_chain(
     """Fill up a chain with the residues that have no atoms, as far as the file tells them."""
     names: dict[int, str] = {}
     for row in category(block, "_entity_poly_seq."):
-        if row["entity_id"] == entity:
-            names.setdefault(int(row["num"]), row["mon_id"])
+        if row.get("entity_id") == entity and row.get("num", "").isdigit():
+            names.setdefault(int(row["num"]), row.get("mon_id", ""))
     if not names or not set(seen) <= set(names):
         return PolymerChain(label, chain, entity, tuple(seen[place] for place in sorted(seen)), complete=False)
     told = {
         int(row["seq_id"]): (int(row["pdb_seq_num"]), row.get("pdb_ins_code", ""))
         for row in category(block, "_pdbx_poly_seq_scheme.")
-        if row["asym_id"] == label and row.get("pdb_seq_num")
+        if row.get("asym_id") == label and row.get("pdb_seq_num") and row.get("seq_id", "").isdigit()
     }
     counted = _counted_on(sorted(names), seen)
     residues = []

@@ -101,6 +101,9 @@ def surface_layer(density: Density, level: float | None = None) -> LayerTuple:
     attributes = _place(density) | {
         "name": f"{density.name} at {level:.3g}{' V' if density.unit else ''}",
         "shading": "smooth",
+        # What lies within stays to be seen.
+        "blending": "translucent_no_depth",
+        "opacity": 0.5,
         "vertex_colors": np.broadcast_to(np.array([0.55, 0.7, 0.9, 1.0], dtype=np.float32), (len(vertices), 4)),
         "metadata": {"density": _told(density) | {"level": level}},
     }

@@ -42,6 +42,8 @@ _SOLVENT_B = 46.0
 # Volumes of the mask depend on its grid: on one of 1 Å they are up to half again too large, on this one to 2 % right.
 _MASK_SPACING = 0.4
 _MASK_POINTS = 720
+# Å around the outermost atom: radius, probe, and room for the softening of the mask's grid.
+_MASK_RIM = 6.0
 # Å around the outermost atom: the widest Gaussian of carbon falls to 1e-6 of its height there.
 _RIM = 6.0
 _LARGEST_BOX = 512
@@ -278,15 +280,25 @@ def _displaced(atoms: _Scatterers, corner: np.ndarray, box: int, settings: Densi
 
     edge = box * settings.voxel_size
     points = min(4 * int(np.ceil(edge / _MASK_SPACING / 4)), _MASK_POINTS)
-    grid = gemmi.Int8Grid(points, points, points)
-    grid.set_unit_cell(gemmi.UnitCell(edge, edge, edge, 90, 90, 90))
+    spacing = edge / points
+    # The mask is made around the molecule only: most of a box that it can turn in is empty.
+    low, high = (end(atoms.positions - corner, axis=0) / spacing for end in (np.min, np.max))
+    first = 2 * np.floor((low - _MASK_RIM / spacing) / 2).astype(int)
+    last = 2 * np.ceil((high + _MASK_RIM / spacing) / 2).astype(int)
+    if first.min() < 0 or last.max() > points:
+        first, last = np.zeros(3, dtype=int), np.full(3, points)
+    sizes = last - first
+    grid = gemmi.Int8Grid(*sizes[::-1].tolist())
+    grid.set_unit_cell(gemmi.UnitCell(*(sizes[::-1] * spacing).tolist(), 90, 90, 90))
     grid.spacegroup = gemmi.SpaceGroup("P 1")
-    gemmi.SolventMasker(gemmi.AtomicRadiiSet.Refmac).put_mask_on_int8_grid(grid, _model(atoms, corner))
-    inside = 1 - _halved(np.asarray(grid.array).transpose(2, 1, 0))
+    masker = gemmi.SolventMasker(gemmi.AtomicRadiiSet.Refmac)
+    masker.put_mask_on_int8_grid(grid, _model(atoms, corner + first * spacing))
+    inside = np.zeros((points // 2,) * 3, dtype=np.float32)
+    inside[tuple(map(slice, first // 2, last // 2))] = 1 - _halved(np.asarray(grid.array).transpose(2, 1, 0))
     # The edge of the hole is never sharper than the atoms that make it. Halving has blurred it already.
-    softness = max(_SOLVENT_B, float(np.median(atoms.b_factors))) - 4 * np.pi**2 * (edge / points) ** 2
+    softness = max(_SOLVENT_B, float(np.median(atoms.b_factors))) - 4 * np.pi**2 * spacing**2
     softness = max(softness, 0.0) / 4 + (settings.resolution or 0) ** 2
-    soft = filtered(inside, 2 * edge / points, lambda squared: np.exp(-squared * softness))
+    soft = filtered(inside, 2 * spacing, lambda squared: np.exp(-squared * softness))
     return resampled(soft, (box,) * 3)
 
 

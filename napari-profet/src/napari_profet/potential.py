@@ -289,7 +289,8 @@ def _displaced(atoms: _Scatterers, corner: np.ndarray, box: int, settings: Densi
         first, last = np.zeros(3, dtype=int), np.full(3, points)
     sizes = last - first
     grid = gemmi.Int8Grid(*sizes[::-1].tolist())
-    grid.set_unit_cell(gemmi.UnitCell(*(sizes[::-1] * spacing).tolist(), 90, 90, 90))
+    z, y, x = (sizes * spacing).tolist()
+    grid.set_unit_cell(gemmi.UnitCell(x, y, z, 90, 90, 90))
     grid.spacegroup = gemmi.SpaceGroup("P 1")
     masker = gemmi.SolventMasker(gemmi.AtomicRadiiSet.Refmac)
     masker.put_mask_on_int8_grid(grid, _model(atoms, corner + first * spacing))

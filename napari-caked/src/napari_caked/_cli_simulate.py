@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from napari_caked.simulate.settings import (
 from napari_empiarreader import console
 
 if TYPE_CHECKING:
+    from napari_caked.simulate.like import Likeness
     from napari_caked.simulate.project import Density
 
 __all__ = ["simulate"]
@@ -45,7 +47,10 @@ def simulate(
         typer.Option(help="Least and greatest under-focus, µm; 0.8 2.5 if left out.", **_HIDDEN),
     ] = None,
     dose: Annotated[
-        float | None, typer.Option(help=f"Electrons per Å²; {CameraSettings.dose:g} if left out.", **_HIDDEN)
+        float | None,
+        typer.Option(
+            help=f"Electrons per Å²; {CameraSettings.dose:g}, or as measured by --like, if left out.", **_HIDDEN
+        ),
     ] = None,
     particles: Annotated[int, typer.Option(min=0, help="Particles per micrograph.")] = SceneSettings.particles,
     spacing: Annotated[
@@ -67,6 +72,14 @@ def simulate(
         float | None, typer.Option(help="Particle diameter in Å; measured on the density if left out.", **_HIDDEN)
     ] = None,
     voxel_size: Annotated[float | None, typer.Option(help="Å per voxel; overrides the header.", **_HIDDEN)] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Real micrographs (no labels) whose size, pixel size, defocus, noise and contrast to take; may be "
+            "given several times.",
+            show_default=False,
+        ),
+    ] = None,
     mass: Annotated[
         float | None,
         typer.Option(help="Mass of the particle in kDa: scales a map in arbitrary units to volts.", **_HIDDEN),
@@ -104,15 +117,53 @@ def simulate(
     from napari_caked.simulate.project import bank_of
     from napari_caked.simulate.run import simulate_folder
 
+    likeness = None
+    if like:
+        if size:
+            raise SettingsError("--size is that of the micrographs of --like; leave it out")
+        likeness = _likeness(like, diameter or volume.diameter, pixel_size, settings)
+        settings = _fitted(likeness, settings, defocus)
+
     bank = bank_of(
         volume, settings.views, settings.pixel_size, seed=seed, diameter=diameter, broken=24 if few.broken else 0
     )
+    if likeness is not None:
+        from napari_caked.simulate.like import matched
+
+        settings = matched(bank, settings, likeness, dose=dose)
     files = simulate_folder(
         bank, settings, output, count, workers=workers, overwrite=overwrite, progress=console.progress_line
     )
     say(f"{count} micrographs of {density.name}, {bank.diameter:.0f} Å wide, in {output / 'micrographs'}")
     for what, path in files.items():
         typer.echo(f"{what:<12} {path}")
+
+
+def _likeness(
+    micrographs: list[str], diameter: float, pixel_size: float | None, settings: SimulationSettings
+) -> Likeness:
+    from napari_caked.simulate.like import likeness_of
+    from napari_empiarreader import open_micrographs
+
+    series = open_micrographs(micrographs, pixel_size=pixel_size)
+    return likeness_of(series, diameter, settings.optics, progress=console.progress_line)
+
+
+def _fitted(
+    likeness: Likeness, settings: SimulationSettings, defocus: tuple[float, float] | None
+) -> SimulationSettings:
+    """Settings in the likeness; a defocus that was given stays."""
+    from napari_caked.simulate.like import in_the_likeness_of
+
+    fitted = in_the_likeness_of(likeness, settings)
+    if defocus is not None:
+        return replace(fitted, optics=settings.optics)
+    low, high = fitted.optics.defocus
+    if likeness.defocus is None:
+        say(f"no Thon rings to be seen: defocus {low:g} to {high:g} µm; give another range with --defocus")
+    else:
+        say(f"defocus as measured: {low:.2f} to {high:.2f} µm")
+    return fitted
 
 
 def _density(path: Path, voxel_size: float | None, mass: float | None) -> Density:

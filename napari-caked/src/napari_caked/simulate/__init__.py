@@ -3,6 +3,7 @@
 Importing this package is cheap: PyTorch is loaded when something is simulated.
 """
 
+from napari_caked.simulate.like import Likeness, in_the_likeness_of, likeness_of, matched
 from napari_caked.simulate.micrograph import SimulatedMicrograph, simulate, simulate_micrograph
 from napari_caked.simulate.project import Bank, Density, bank_of, read_density, scaled_to_volts
 from napari_caked.simulate.settings import (
@@ -19,12 +20,16 @@ __all__ = [
     "CameraSettings",
     "DecoySettings",
     "Density",
+    "Likeness",
     "OpticsSettings",
     "SceneSettings",
     "SimulatedMicrograph",
     "SimulationSettings",
     "ViewSettings",
     "bank_of",
+    "in_the_likeness_of",
+    "likeness_of",
+    "matched",
     "read_density",
     "scaled_to_volts",
     "simulate",

@@ -27,7 +27,7 @@ from napari_caked.simulate.optics import (
 )
 from napari_caked.simulate.project import Bank
 from napari_caked.simulate.scene import Scene, build_scene
-from napari_caked.simulate.settings import SimulationSettings
+from napari_caked.simulate.settings import MeasuredNoise, SimulationSettings
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ class SimulatedMicrograph:
     Attributes
     ----------
     image
-        ``(y, x)`` float32, electrons counted in each pixel.
+        ``(y, x)`` float32, electrons counted in each pixel, or what the real micrographs hold whose noise it has.
     pixel_size
         Å.
     scene
@@ -91,11 +91,14 @@ def simulate_micrograph(bank: Bank, settings: SimulationSettings, index: int = 0
     """
     counting = _streams(settings, index)[3]
     expected, scene, focus = expected_image(bank, settings, index)
-    electrons = settings.camera.dose * settings.pixel_size**2
+    if settings.noise is not None:
+        image = _dressed(expected, settings.noise, settings.pixel_size, counting)
+    else:
+        image = count_electrons(counting, expected * (settings.camera.dose * settings.pixel_size**2))
     if len(scene.centres) < settings.scene.particles:
         logger.info("micrograph %d: %d of %d particles fit", index, len(scene.centres), settings.scene.particles)
     return SimulatedMicrograph(
-        count_electrons(counting, expected * electrons),
+        image,
         settings.pixel_size,
         scene,
         focus,
@@ -128,6 +131,18 @@ def expected_image(bank: Bank, settings: SimulationSettings, index: int = 0) -> 
     cut = tuple(slice(rim, rim + length) for length in scene.shape)
     image = np.exp(-scene.attenuation[cut]) * np.maximum(1 + contrast[cut], 0)
     return image, scene, focus
+
+
+def _dressed(expected: np.ndarray, noise: MeasuredNoise, pixel_size: float, rng: np.random.Generator) -> np.ndarray:
+    """Contrast with the background of real micrographs, in their units, float32."""
+    import torch
+
+    frequency = frequencies(expected.shape, pixel_size)
+    power = np.interp(frequency.numpy(), noise.frequency, noise.power).astype(np.float32)
+    background = torch.fft.irfft2(coloured_noise(rng, expected.shape, torch.from_numpy(power).sqrt()), s=expected.shape)
+    contrast = expected / np.median(expected) - 1
+    image: np.ndarray = noise.mean + noise.deviation * (noise.strength * contrast + background.numpy())
+    return image.astype(np.float32)
 
 
 def _streams(settings: SimulationSettings, index: int) -> list[np.random.Generator]:
@@ -163,7 +178,7 @@ def _contrast(scene: Scene, focus: Focus, settings: SimulationSettings, rng: np.
         wave += torch.fft.rfft2(potential) * ctf
     if camera.damage:
         wave *= lasting_signal(frequency, camera.dose, optics.voltage)
-    if camera.solvent:
+    if camera.solvent and settings.noise is None:
         wave += coloured_noise(rng, padded, _ice_amplitude(frequency, transfer, settings))
     wave *= 2 * interaction_constant(optics.voltage) * gaussian_envelope(frequency, optics.b_factor)
     wave *= modulation_transfer(frequency, settings.pixel_size, camera.mtf)

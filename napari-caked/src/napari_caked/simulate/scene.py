@@ -163,6 +163,8 @@ def _ice(rng: np.random.Generator, settings: SimulationSettings, padded: tuple[i
     from torch.nn.functional import interpolate
 
     scene = settings.scene
+    if settings.noise is not None:  # which has the hills of real ice
+        return np.full(padded, scene.ice_thickness, np.float32)
     hills = torch.from_numpy(rng.standard_normal((1, 1, 9, 9), np.float32))
     hills = interpolate(hills, size=padded, mode="bicubic", align_corners=True)[0, 0].numpy()
     angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, scene.gradient)

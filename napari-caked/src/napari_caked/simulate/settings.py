@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 
 from napari_caked.errors import SettingsError
 
-__all__ = ["CameraSettings", "DecoySettings", "OpticsSettings", "SceneSettings", "SimulationSettings", "ViewSettings"]
+__all__ = [
+    "CameraSettings",
+    "DecoySettings",
+    "MeasuredNoise",
+    "OpticsSettings",
+    "SceneSettings",
+    "SimulationSettings",
+    "ViewSettings",
+]
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,33 @@ class CameraSettings:
 
 
 @dataclass(frozen=True)
+class MeasuredNoise:
+    """Background of real micrographs; takes the place of the ice, of its hills and of the counted electrons.
+
+    Attributes
+    ----------
+    mean, deviation
+        Of a whole real micrograph, in its own units.
+    strength
+        Deviations that a relative contrast of 1 makes.
+    frequency, power
+        Of the noise: 1/Å, and the power over that of white noise of that deviation.
+    """
+
+    mean: float
+    deviation: float
+    strength: float
+    frequency: tuple[float, ...]
+    power: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _require(_positive(self.deviation), "deviation", self.deviation, "give more than 0")
+        _require(self.strength >= 0, "strength", self.strength, "give 0 or more")
+        right = len(self.frequency) == len(self.power) > 1 and min(self.power) >= 0
+        _require(right, "power", f"a curve of {len(self.power)} points", "give as many powers as frequencies")
+
+
+@dataclass(frozen=True)
 class SimulationSettings:
     """A whole series of simulated micrographs.
 
@@ -191,6 +226,8 @@ class SimulationSettings:
         Of everything random; the same seed gives the same micrographs.
     views, scene, decoys, optics, camera
         The parts.
+    noise
+        Background of real micrographs, from :mod:`napari_caked.simulate.like`; None for that of theory.
     """
 
     pixel_size: float = 2.0
@@ -201,6 +238,7 @@ class SimulationSettings:
     decoys: DecoySettings = field(default_factory=DecoySettings)
     optics: OpticsSettings = field(default_factory=OpticsSettings)
     camera: CameraSettings = field(default_factory=CameraSettings)
+    noise: MeasuredNoise | None = None
 
     def __post_init__(self) -> None:
         _require(_positive(self.pixel_size), "pixel_size", self.pixel_size, "give Å, more than 0")

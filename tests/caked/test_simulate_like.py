@@ -1,0 +1,179 @@
+"""What is measured on micrographs without labels, and micrographs made in their likeness."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from napari_caked.cli import app
+from napari_caked.errors import MicrographError, SettingsError
+from napari_caked.simulate import (
+    CameraSettings,
+    OpticsSettings,
+    SceneSettings,
+    SimulationSettings,
+    ViewSettings,
+    bank_of,
+    in_the_likeness_of,
+    likeness_of,
+    matched,
+    simulate_micrograph,
+)
+from napari_caked.simulate.like import fit_defocus, radial_power
+from napari_caked.simulate.settings import MeasuredNoise
+from napari_empiarreader.micrographs import MicrographSeries
+from napari_empiarreader.micrographs.mrc import write_mrc
+
+sys.path.insert(0, str(Path(__file__).parent))
+from simulated import blobs  # noqa: E402
+
+#: What the "real" micrographs are: a strong background of known spectrum, of which the simulator is told nothing.
+CURVE = MeasuredNoise(500.0, 40.0, 16.0, (0.0, 0.02, 0.1, 0.25), (6.0, 2.0, 1.0, 0.7))
+TRUE = SimulationSettings(
+    2.5,
+    seed=11,
+    scene=SceneSettings(shape=(384, 448), particles=60),
+    optics=OpticsSettings(defocus=(1.5, 1.5), astigmatism=0.0),
+    noise=CURVE,
+)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return bank_of(blobs(), ViewSettings(views=30), 2.5, seed=3)
+
+
+@pytest.fixture(scope="module")
+def real(bank) -> MicrographSeries:
+    images = np.stack([simulate_micrograph(bank, TRUE, index).image for index in range(3)])
+    return MicrographSeries.from_array(images, pixel_size=2.5)
+
+
+def test_white_noise_has_power_1_at_all_frequencies() -> None:
+    frequency, power = radial_power(np.random.default_rng(0).standard_normal((300, 260)), 2.0)
+    assert frequency[-1] == pytest.approx(0.25, rel=0.01)
+    assert power[40:] == pytest.approx(np.ones(216), abs=0.5)
+    assert power.mean() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("defocus", [0.8, 1.7, 3.2])
+def test_the_defocus_is_found_from_the_rings_of_the_ice(bank, defocus: float) -> None:
+    settings = SimulationSettings(
+        2.5,
+        scene=SceneSettings(shape=(512, 512), particles=0),
+        optics=OpticsSettings(defocus=(defocus, defocus)),
+        camera=CameraSettings(dose=60.0),
+    )
+    image = simulate_micrograph(bank, settings).image
+    fit = fit_defocus(*radial_power(image, 2.5), OpticsSettings())
+    assert fit.believed
+    assert fit.defocus == pytest.approx(defocus, abs=0.06)
+
+
+def test_noise_without_rings_has_no_defocus() -> None:
+    fits = [
+        fit_defocus(*radial_power(np.random.default_rng(i).standard_normal((400, 400)), 2.0), OpticsSettings())
+        for i in range(10)
+    ]
+    assert not any(fit.believed for fit in fits)
+
+
+def test_mean_deviation_and_spectrum_are_measured(bank, real: MicrographSeries) -> None:
+    likeness = likeness_of(real, bank.diameter)
+    assert likeness.shape == (384, 448)
+    assert likeness.mean == pytest.approx(np.mean([real.read(i).mean() for i in range(3)]), rel=1e-3)
+    assert likeness.deviation == pytest.approx(np.mean([real.read(i).std() for i in range(3)]), rel=1e-3)
+    fine = likeness.frequency > 0.12  # where particles show no more
+    expected = np.interp(likeness.frequency, CURVE.frequency, CURVE.power) * (40.0 / likeness.deviation) ** 2
+    assert likeness.power[fine] == pytest.approx(expected[fine], rel=0.25)
+    assert likeness.contrast[0] < 0 < likeness.contrast[1]
+
+
+def test_what_is_made_in_the_likeness_has_spectrum_and_contrast_of_the_real(bank, real: MicrographSeries) -> None:
+    likeness = likeness_of(real, bank.diameter)
+    start = replace(TRUE, noise=None, seed=5)
+    settings = matched(bank, in_the_likeness_of(likeness, start), likeness)
+    assert settings.noise is not None
+    # The strength is told in deviations of the whole image.
+    assert settings.noise.strength * settings.noise.deviation == pytest.approx(16.0 * 40.0, rel=0.25)
+    made = np.stack([simulate_micrograph(bank, settings, index).image for index in range(3)])
+    again = likeness_of(MicrographSeries.from_array(made, pixel_size=2.5), bank.diameter)
+    assert again.deviation == pytest.approx(likeness.deviation, rel=0.1)
+    ratio = again.power / likeness.power
+    assert np.exp(np.log(ratio).std()) < 1.35
+    assert np.abs(again.quantiles - likeness.quantiles).max() < 0.35
+
+
+def test_stronger_particles_are_found_stronger(bank) -> None:
+    found = []
+    for strength in (14.0, 28.0):
+        true = replace(TRUE, noise=replace(CURVE, strength=strength))
+        images = np.stack([simulate_micrograph(bank, true, index).image for index in range(3)])
+        likeness = likeness_of(MicrographSeries.from_array(images, pixel_size=2.5), bank.diameter)
+        made = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None)), likeness)
+        found.append(made.noise.strength * made.noise.deviation)
+    assert found[1] > 1.6 * found[0]
+
+
+def test_particles_too_faint_to_be_measured_need_a_dose(bank) -> None:
+    true = replace(TRUE, noise=replace(CURVE, strength=3.0))
+    images = np.stack([simulate_micrograph(bank, true, index).image for index in range(2)])
+    likeness = likeness_of(MicrographSeries.from_array(images, pixel_size=2.5), bank.diameter)
+    settings = in_the_likeness_of(likeness, replace(TRUE, noise=None))
+    with pytest.raises(SettingsError, match="--dose"):
+        matched(bank, settings, likeness)
+    assert matched(bank, settings, likeness, dose=4.0).noise.strength == pytest.approx(2.0 * 2.5)
+
+
+def test_frames_of_padding_are_no_background(bank, real: MicrographSeries) -> None:
+    padded = real.read(0).copy()
+    padded[:24] = padded[:, :24] = padded[24, 24]
+    framed = MicrographSeries.from_array(padded, pixel_size=2.5)
+    bare = MicrographSeries.from_array(real.read(0), pixel_size=2.5)
+    one, other = (likeness_of(series, bank.diameter) for series in (framed, bare))
+    assert one.deviation == pytest.approx(other.deviation, rel=0.03)
+
+
+def test_contamination_changes_neither_spectrum_nor_contrast(bank, real: MicrographSeries) -> None:
+    dirty = real.read(0).copy()
+    y, x = np.ogrid[:384, :448]
+    dirty[np.hypot(y - 60, x - 80) < 30] -= 6 * 40.0
+    one, other = (
+        likeness_of(MicrographSeries.from_array(image, pixel_size=2.5), bank.diameter)
+        for image in (dirty, real.read(0))
+    )
+    coarse = one.frequency < 0.05
+    absolute, expected = (part.power[coarse] * part.deviation**2 for part in (one, other))
+    assert absolute.mean() == pytest.approx(expected.mean(), rel=0.2)
+    # The rings around it reach into the next part: the outermost quantiles tell.
+    assert np.abs(one.quantiles - other.quantiles)[2:-2].max() < 0.15
+
+
+def test_what_cannot_be_measured_is_said(real: MicrographSeries) -> None:
+    with pytest.raises(MicrographError, match="one value"):
+        likeness_of(MicrographSeries.from_array(np.ones((128, 128), np.float32), pixel_size=2.0), 60.0)
+    with pytest.raises(SettingsError, match="no particle on micrographs"):
+        likeness_of(real, 5000.0)
+
+
+def test_the_command_line_takes_after_micrographs(tmp_path: Path, real: MicrographSeries) -> None:
+    from napari_empiarreader import open_micrographs
+
+    for index in range(2):
+        write_mrc(tmp_path / "real" / f"{index}.mrc", real.read(index), 2.5)
+    write_mrc(tmp_path / "map.mrc", blobs().volume, 2.5)
+    arguments = ["simulate", str(tmp_path / "map.mrc"), "-o", str(tmp_path / "out"), "--particles", "40"]
+    arguments += ["--views", "10", "--like", str(tmp_path / "real"), "--defocus", "1.4", "1.6"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    made = open_micrographs([tmp_path / "out" / "micrographs"])
+    assert made.shape == real.shape and made.pixel_size == pytest.approx(2.5)
+    assert made.read(0).mean() == pytest.approx(real.read(0).mean(), rel=0.05)
+    assert made.read(0).std() == pytest.approx(real.read(0).std(), rel=0.2)
+    with pytest.raises(SettingsError, match="leave it out"):
+        CliRunner().invoke(app, [*arguments, "--size", "64", "64", "--overwrite"], catch_exceptions=False)

@@ -187,6 +187,14 @@ def test_a_tag_opposite_the_signal_peptide_is_not_taken_for_it() -> None:
     assert not plan.removals and plan.numbering[0].source == "alignment"
 
 
+def test_a_shared_stretch_does_not_make_a_chain_the_protein() -> None:
+    # 8 of 20 residues in common are less than half.
+    structure = made(Specimen([Polymer("A", protein(OTHER[:12] + TARGET[8:16]))]))
+    plan = plan_cleaving(structure, CleaveOptions(features=("Domain",)), [entry(Domain=(9, 16))])
+    assert not plan.removals and plan.numbering[0].source == "none"
+    assert plan.notes == ("no chain of TEST is P12345",)
+
+
 def test_of_two_alike_proteins_a_chain_is_the_nearer_one() -> None:
     cousin = TARGET[:9] + "A" + TARGET[10:]
     structure = made(Specimen([Polymer("A", protein(TARGET))]))

@@ -26,8 +26,10 @@ Databank = runpy.run_path(str(Path(__file__).parents[1] / "profet" / "databank.p
 def databank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """One entry to find, 1ABC; the widget asks no other server."""
     bank = Databank()
-    monkeypatch.setenv("PROFET_RCSB_URL", f"{bank.url}/download")
-    monkeypatch.setenv("PROFET_ALPHAFOLD_URL", f"{bank.url}/api")
+    for name, value in bank.addresses.items():
+        if name != "emdb_urls":
+            monkeypatch.setenv(f"PROFET_{name.upper()}", value)
+    monkeypatch.setenv("PROFET_EMDB_URL", " ".join(bank.addresses["emdb_urls"]))
     monkeypatch.setenv("PROFET_CACHE", str(tmp_path / "cache"))
     bank.address = bank.add_pdb("1ABC", write_structure(tmp_path / "bundle.cif", helix_bundle(8)).read_bytes())
     yield bank

@@ -121,7 +121,7 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
         (("train", "{unsized}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "--pixel-size"),
         (("train", "{mixed}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "one size at a time"),
         (("train", "{corrupt}", "--labels", "{labels}", "--diameter", 130, "-o", "{new}"), "no MRC file"),
-        (("train", "{micrographs}", "--labels", "{labels}", "--diameter", 130, "-o", "{labels}"), "exists already"),
+        (("train", "{micrographs}", "--labels", "{labels}", "--diameter", 130, "-o", "{old}"), "exists already"),
         (("pick", "{micrographs}", "--model", "{labels}", "-o", "{new}.star"), "safetensors"),
         (("score", "{none}", "{none}", "--diameter", 130, "--radius", 20), "no labels"),
         (("demo", "--entry", "99001", "--folder", "data/nowhere", "--diameter", "130"), "nowhere"),
@@ -149,7 +149,12 @@ def test_a_mistake_is_one_line_and_leaves_no_file(server, archive_folder, tmp_pa
         write_particles(tmp_path / "labels.star", labels, overwrite=True)
     places = {name: tmp_path / name for name in ("empty", "mixed", "unsized", "corrupt")}
     places |= {name: tmp_path / f"{name}.star" for name in ("labels", "none", "outside", "nothing")}
-    places |= {"micrographs": real / "micrographs", "new": tmp_path / "new.out"}
+    places |= {
+        "micrographs": real / "micrographs",
+        "new": tmp_path / "new.safetensors",
+        "old": tmp_path / "old.safetensors",
+    }
+    places["old"].write_text("mine")
     kept = (tmp_path / "labels.star").read_bytes()
 
     result = command(*(str(a).format(**places) for a in arguments), server=server, cwd=tmp_path)
@@ -157,7 +162,8 @@ def test_a_mistake_is_one_line_and_leaves_no_file(server, archive_folder, tmp_pa
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "new.out").exists()
+    assert not places["new"].exists()
+    assert places["old"].read_text() == "mine"
     assert (tmp_path / "labels.star").read_bytes() == kept
 
 

@@ -74,7 +74,7 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
 
     trained = command(
         *("train", f"{address}/simulated_00[12].mrc", "--labels", tmp_path / "labels.star"),
-        *("--diameter", SETTINGS.particle_diameter, "--seed", 5, "--steps", 120),
+        *("--diameter", SETTINGS.particle_diameter, "--seed", 5, "--steps", 48),
         *("-o", tmp_path / "m.safetensors"),
         server=server,
     )
@@ -87,7 +87,7 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
 
     labels = read_particles(tmp_path / "labels.star")
     series = open_micrographs(f"{address}/simulated_00[12].mrc", archive=server.archive)
-    model = train(series, labels, TrainingSettings(SETTINGS.particle_diameter, steps=120, seed=5))
+    model = train(series, labels, TrainingSettings(SETTINGS.particle_diameter, steps=48, seed=5))
     table = pick(open_micrographs(address, archive=server.archive), model, PickSettings(threshold=0))
     again = read_particles(tmp_path / "p.star").renamed_to(table.micrographs)
     assert len(again) == len(table)

@@ -202,9 +202,9 @@ def fill_invalid(micrograph: np.ndarray, invalid: np.ndarray) -> np.ndarray:
 def _halved(image: np.ndarray) -> torch.Tensor:
     """Means ``(1, 1, ceil(y / 2), ceil(x / 2))`` of 2 x 2 pixels, at the last odd row or column of those there are."""
     height, width = image.shape
-    rows = image[::2].astype(np.uint8 if image.dtype == bool else np.float32)
+    rows: np.ndarray = image[::2].astype(np.uint8 if image.dtype == bool else np.float32)
     rows[: height // 2] += image[1::2]
-    means = rows[:, ::2].astype(np.float32)
+    means: np.ndarray = rows[:, ::2].astype(np.float32)
     means[:, : width // 2] += rows[:, 1::2]
     means[: height // 2] /= 2
     means[:, : width // 2] /= 2

@@ -37,7 +37,7 @@ def kept_folder() -> Path:
 
 
 def new_kept_file() -> Path:
-    """A file for the pickers of one session, which nobody else uses."""
+    """A file for the pickers of one trainer, which nobody else uses."""
     return kept_folder() / f"picker_{time.strftime('%Y-%m-%d_%H%M%S')}_{uuid.uuid4().hex[:6]}.safetensors"
 
 

@@ -3,6 +3,7 @@
 Importing this package is cheap: PyTorch is loaded when something is simulated.
 """
 
+from napari_caked.simulate.lazy import LazyMicrographs, lazy_micrographs
 from napari_caked.simulate.like import Likeness, in_the_likeness_of, likeness_of, matched
 from napari_caked.simulate.micrograph import SimulatedMicrograph, simulate, simulate_micrograph
 from napari_caked.simulate.project import Bank, Density, bank_of, read_density, scaled_to_volts
@@ -20,6 +21,7 @@ __all__ = [
     "CameraSettings",
     "DecoySettings",
     "Density",
+    "LazyMicrographs",
     "Likeness",
     "OpticsSettings",
     "SceneSettings",
@@ -28,6 +30,7 @@ __all__ = [
     "ViewSettings",
     "bank_of",
     "in_the_likeness_of",
+    "lazy_micrographs",
     "likeness_of",
     "matched",
     "read_density",

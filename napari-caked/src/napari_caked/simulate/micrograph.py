@@ -26,13 +26,13 @@ from napari_caked.simulate.optics import (
     lasting_signal,
 )
 from napari_caked.simulate.project import Bank
-from napari_caked.simulate.scene import Scene, build_scene
+from napari_caked.simulate.scene import Layout, Scene, build_scene, lay_out
 from napari_caked.simulate.settings import MeasuredNoise, SimulationSettings
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SimulatedMicrograph", "expected_image", "simulate", "simulate_micrograph"]
+__all__ = ["SimulatedMicrograph", "defoci_of", "expected_image", "layout_of", "simulate", "simulate_micrograph"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,14 @@ class SimulatedMicrograph:
     @property
     def defoci(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """U and V in Å and the angle of U in degrees, of each particle, as RELION has them."""
-        middle = self.focus.defocus * 1e4 + self.scene.heights
-        half = self.focus.astigmatism * 1e4 / 2
-        return middle + half, middle - half, np.full(len(middle), self.focus.angle)
+        return defoci_of(self.focus, self.scene.heights)
+
+
+def defoci_of(focus: Focus, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U and V in Å and the angle of U in degrees, of particles so many Å above the middle of the ice."""
+    middle = focus.defocus * 1e4 + heights
+    half = focus.astigmatism * 1e4 / 2
+    return middle + half, middle - half, np.full(len(middle), focus.angle)
 
 
 def simulate(bank: Bank, settings: SimulationSettings, count: int, first: int = 0) -> Iterator[SimulatedMicrograph]:
@@ -131,6 +136,12 @@ def expected_image(bank: Bank, settings: SimulationSettings, index: int = 0) -> 
     cut = tuple(slice(rim, rim + length) for length in scene.shape)
     image = np.exp(-scene.attenuation[cut]) * np.maximum(1 + contrast[cut], 0)
     return image, scene, focus
+
+
+def layout_of(bank: Bank, settings: SimulationSettings, index: int = 0) -> tuple[Layout, Focus]:
+    """What lies where in micrograph number ``index``, and its focus, without the image."""
+    laying, focussing, *_ = _streams(settings, index)
+    return lay_out(bank, settings, laying), draw_focus(settings.optics, focussing)
 
 
 def _dressed(expected: np.ndarray, noise: MeasuredNoise, pixel_size: float, rng: np.random.Generator) -> np.ndarray:

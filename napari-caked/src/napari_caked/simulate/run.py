@@ -17,7 +17,7 @@ from napari_caked.simulate.truth import Truth, truth_of, write_micrograph, write
 from napari_empiarreader.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["default_box", "simulate_folder"]
 
@@ -48,6 +48,7 @@ def simulate_folder(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = silent,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Path]:
     """Simulate ``count`` micrographs into a folder, with all that is true about them.
 
@@ -67,6 +68,8 @@ def simulate_folder(
         Replace files that exist.
     progress
         Told after each micrograph.
+    stopped
+        Asked after each micrograph whether to make no more; the truth of those that are made is written.
 
     Returns
     -------
@@ -90,6 +93,8 @@ def simulate_folder(
     for truth in _all(job, count, min(workers, count)):
         truths.append(truth)
         progress(len(truths), count, truth.name)
+        if stopped():
+            break
     return write_truth(job.folder, truths, settings, bank.name, overwrite=overwrite)
 
 

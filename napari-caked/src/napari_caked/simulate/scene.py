@@ -25,12 +25,37 @@ from napari_caked.simulate.settings import SimulationSettings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Scene", "build_scene"]
+__all__ = ["Layout", "Scene", "build_scene", "lay_out"]
 
 #: Å of depth that share one defocus: 5 nm to either side turn no phase by more than 0.3 rad at 4 Å.
 _SLAB = 100.0
 #: Particles shifted at once.
 _BATCH = 256
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies where, before anything of it is drawn.
+
+    Attributes
+    ----------
+    centres, heights, views
+        Of all particles that show, ``(n, 2)`` (y, x) in pixels of the micrograph, Å above the middle of the ice, and
+        index of the projection.
+    decoys
+        What is no particle.
+    edge
+        Of the carbon, if there is one.
+    seen
+        Which of the particles have their centre in the micrograph.
+    """
+
+    centres: np.ndarray
+    heights: np.ndarray
+    views: np.ndarray
+    decoys: tuple[Decoy, ...]
+    edge: Edge | None
+    seen: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,37 +115,57 @@ def build_scene(
     """
     import torch
 
-    shape, thickness = settings.scene.shape, settings.scene.ice_thickness
     where, what, which = rng.spawn(3)
-    edge = draw_edge(what, shape) if settings.decoys.carbon == "edge" else None
-    decoys = decoys_of(what, settings.decoys, bank, shape, settings.optics.voltage)
-    diameter = bank.diameter / bank.pixel_size
-    centres = place(where, settings.scene, diameter, lambda places: _taken(places, decoys, edge, diameter))
-    free = max(thickness - bank.diameter, 0.0) / 2
-    heights = which.uniform(-free, free, len(centres))
-    views = which.integers(len(bank.images), size=len(centres))
-
-    depths = _slab_depths(free)
-    slabs = np.abs(heights[:, None] - depths).argmin(axis=1)
+    layout = _laid_out(bank, settings, where, what, which)
+    depths = _slab_depths(_free_height(bank, settings))
+    slabs = np.abs(layout.heights[:, None] - depths).argmin(axis=1)
     scene = Scene(
         potential=torch.zeros((len(depths), *padded)),
         depths=depths,
         attenuation=_ice(what, settings, padded) / np.float32(free_path("ice", settings.optics.voltage)),
         rim=rim,
-        shape=shape,
-        centres=centres,
-        heights=heights,
-        views=views,
-        decoys=tuple(decoys),
+        shape=settings.scene.shape,
+        centres=layout.centres,
+        heights=layout.heights,
+        views=layout.views,
+        decoys=layout.decoys,
         instances=np.zeros(padded, np.uint16),
         classes=np.zeros(padded, np.uint8),
     )
-    _add_carbon(scene, settings, what, edge)
-    for decoy in decoys:
+    _add_carbon(scene, settings, what, layout.edge)
+    for decoy in layout.decoys:
         _add_decoy(scene, decoy)
-    order = np.argsort(~_inside(centres, shape), kind="stable")  # those outside get no number
-    _add_particles(scene, bank, order, slabs)
-    return _trimmed(scene, order[: int(_inside(centres, shape).sum())])
+    outside = np.setdiff1d(np.arange(len(layout.centres)), layout.seen)  # which get no number
+    _add_particles(scene, bank, np.concatenate([layout.seen, outside]), slabs)
+    return _trimmed(scene, layout.seen)
+
+
+def lay_out(bank: Bank, settings: SimulationSettings, rng: np.random.Generator) -> Layout:
+    """What :func:`build_scene` draws, given a generator in the same state, without the drawing."""
+    return _laid_out(bank, settings, *rng.spawn(3))
+
+
+def _laid_out(
+    bank: Bank,
+    settings: SimulationSettings,
+    where: np.random.Generator,
+    what: np.random.Generator,
+    which: np.random.Generator,
+) -> Layout:
+    shape = settings.scene.shape
+    edge = draw_edge(what, shape) if settings.decoys.carbon == "edge" else None
+    decoys = decoys_of(what, settings.decoys, bank, shape, settings.optics.voltage)
+    diameter = bank.diameter / bank.pixel_size
+    centres = place(where, settings.scene, diameter, lambda places: _taken(places, decoys, edge, diameter))
+    free = _free_height(bank, settings)
+    heights = which.uniform(-free, free, len(centres))
+    views = which.integers(len(bank.images), size=len(centres))
+    return Layout(centres, heights, views, tuple(decoys), edge, np.flatnonzero(_inside(centres, shape)))
+
+
+def _free_height(bank: Bank, settings: SimulationSettings) -> float:
+    """Å that the middle of a particle may be above the middle of the ice."""
+    return max(settings.scene.ice_thickness - bank.diameter, 0.0) / 2
 
 
 def _inside(places: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from napari_empiarreader.coordinates import ParticleTable
 
-__all__ = ["Truth", "decoy_table", "particle_stack", "particle_table", "truth_of", "write_micrograph", "write_truth"]
+__all__ = [
+    "Truth",
+    "decoy_table",
+    "micrograph_name",
+    "particle_stack",
+    "particle_table",
+    "truth_of",
+    "write_micrograph",
+    "write_truth",
+]
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,18 @@ class Truth:
     stacked: np.ndarray
 
 
+def micrograph_name(index: int) -> str:
+    """Of the file of micrograph number ``index``, relative to the folder."""
+    return f"micrographs/simulated_{index + 1:04d}.mrc"
+
+
 def truth_of(micrograph: SimulatedMicrograph, box: int) -> Truth:
     """Truth of one micrograph, with boxes of so many pixels cut out."""
     scene = micrograph.scene
     stack, stacked = particle_stack(micrograph.image, scene.centres, box)
     decoys = np.array([(*decoy.centre, decoy.radius, decoy.kind) for decoy in scene.decoys]).reshape(-1, 4)
     particles = np.column_stack([scene.centres, micrograph.eulers, *micrograph.defoci])
-    return Truth(f"micrographs/{_stem(micrograph)}.mrc", particles, decoys, stack, stacked)
+    return Truth(micrograph_name(micrograph.index), particles, decoys, stack, stacked)
 
 
 def particle_stack(image: np.ndarray, centres: np.ndarray, box: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +87,9 @@ def write_micrograph(folder: Path, micrograph: SimulatedMicrograph, *, overwrite
     """Write the image and its two masks."""
     from napari_empiarreader.micrographs.mrc import write_mrc
 
-    scene, size, stem = micrograph.scene, micrograph.pixel_size, _stem(micrograph)
-    write_mrc(folder / "micrographs" / f"{stem}.mrc", micrograph.image, size, overwrite=overwrite)
+    scene, size, name = micrograph.scene, micrograph.pixel_size, micrograph_name(micrograph.index)
+    stem = Path(name).stem
+    write_mrc(folder / name, micrograph.image, size, overwrite=overwrite)
     write_mrc(folder / "masks" / f"{stem}_classes.mrc", scene.classes.astype(np.int8), size, overwrite=overwrite)
     write_mrc(folder / "masks" / f"{stem}_particles.mrc", scene.instances, size, overwrite=overwrite)
 
@@ -143,10 +158,6 @@ def decoy_table(truths: Sequence[Truth]) -> ParticleTable:
     return ParticleTable(
         tuple(truth.name for truth in truths), np.column_stack([_numbers(rows), everything[:, :2]]), features
     )
-
-
-def _stem(micrograph: SimulatedMicrograph) -> str:
-    return f"simulated_{micrograph.index + 1:04d}"
 
 
 def _numbers(rows: Iterable[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Score maps: every element where it should be, also before any training."""
 
+import subprocess
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +13,7 @@ from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.models.inference import scoring_form
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
-from napari_caked.scoring import choose_precision, part_shape, score_map, score_with_decoy
+from napari_caked.scoring import _bytes_per_pixel, choose_precision, part_shape, score_map, score_with_decoy
 
 RADIUS = 7
 PROFILE = torch.exp(-(((torch.arange(RADIUS + 1.0) - 4) / 1.5) ** 2))
@@ -194,6 +196,33 @@ def test_less_memory_means_smaller_parts(trained):
     assert all(side % trained.alignment == 0 for part in parts for side in part)
     with pytest.raises(SettingsError, match="tile_memory"):
         part_shape(trained, form, shape, 0)
+
+
+@pytest.mark.parametrize("name, stride, maps", [("conv31", 1, 128), ("resnet8", 1, 128), ("resnet8", 4, 32 / 4)])
+def test_the_memory_of_a_network_is_that_of_its_greediest_layer(name, stride, maps):
+    """Given networks whose last activation reads and writes 128 maps, or whose first does 32 at half the size."""
+    network = build_network(name, stride=stride).eval()
+    assert _bytes_per_pixel(network, scoring_form(network)) == 3 * 4 * (maps + maps)
+
+
+def test_the_memory_of_the_default_network_is_that_of_its_second_layer():
+    """Given 24 maps and two correlations at half the resolution, then 24 maps come of them."""
+    network = MatchedFilterNetwork(torch.ones(19)).eval()
+    assert _bytes_per_pixel(network, scoring_form(network)) == 3 * 4 * (24 + 2 + 24) / 4
+
+
+def test_scoring_loads_no_compiler_of_networks():
+    """Given a fresh process, then its first score map costs no import of PyTorch's compiler: a second of CPU."""
+    code = """
+import sys
+import torch
+from napari_caked.models import MatchedFilterNetwork
+from napari_caked.scoring import score_with_decoy
+
+score_with_decoy(MatchedFilterNetwork(torch.ones(8), channels=4).eval(), torch.zeros(50, 50))
+assert "torch._dynamo" not in sys.modules, "a score map imports torch._dynamo"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_float32_is_the_reference_on_the_cpu():

@@ -82,7 +82,7 @@ def _scored(
         raise ValueError("a network that is learning gives no scores; set it to evaluation mode first")
     stride, alignment, device = network.stride, network.alignment, image.device
     form, dtype = scoring_form(network), choose_precision(precision, device)
-    rim = _rounded_up(form.reach, alignment)
+    rim = form.rim
     height, width = (_rounded_up(length, alignment) for length in image.shape)
     tall, wide = part_shape(network, form, (height, width), tile_memory, dtype)
     around = _surrounded(image.float(), (height, width), rim + form.margin)
@@ -93,12 +93,12 @@ def _scored(
         for top, left in product(_begins(height, tall), _begins(width, wide)):
             sides = tall + 2 * rim, wide + 2 * rim
             part = around[top : top + sides[0] + 1, left : left + sides[1] + 1]
-            y, x, down, across, first = (n // stride for n in (top, left, *sides, rim))
+            y, x, down, across = (n // stride for n in (top, left, *sides))
             known = None if planes is None else planes[:, y : y + down + 1, x : x + across + 1]
             for sign, logits in zip(signs, result, strict=True):
                 found = form.logits(sign * part, None if known is None else sign * known)
-                inside = found[first : down - first, first : across - first]
-                logits[y : y + tall // stride, x : x + wide // stride] = inside
+                inside = logits[y : y + tall // stride, x : x + wide // stride]
+                inside.copy_(found[: inside.shape[0], : inside.shape[1]])
     return result[:, : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)]
 
 
@@ -155,7 +155,7 @@ def part_shape(
     if not tile_memory > 0:
         raise SettingsError(f"tile_memory is {tile_memory}, but must be positive")
     alignment = network.alignment
-    frame = 2 * _rounded_up(form.reach, alignment) + 1
+    frame = 2 * form.rim + 1
     most = tile_memory * 1e6 / (_bytes_per_pixel(network, form) * dtype.itemsize / torch.float32.itemsize)
     choices = [
         [(n, _part(length, n, alignment)) for n in range(1, max(1, length // _LEAST_SIDE) + 1)] for length in shape
@@ -221,24 +221,25 @@ _MEASURED: weakref.WeakKeyDictionary[PickerNetwork, float] = weakref.WeakKeyDict
 def _bytes_per_pixel(network: PickerNetwork, form: ScoringForm) -> float:
     """Memory of a network's feature maps in float32, per working pixel.
 
-    Three times what the greediest layer reads and writes: libraries rearrange both for themselves. Measured without
-    computing anything, on tensors that have a shape and no values.
+    Three times what the greediest layer reads and writes: libraries rearrange both for themselves. Measured on a small
+    image that is wider than tall: what a map of it is wider than tall tells its scale, whatever is added to its sides
+    or cut off.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     if network not in _MEASURED:
-        shadow, greediest = copy.deepcopy(form).cpu(), 1
-        side = _rounded_up(1024, network.alignment) + 1
+        # Not the form itself: a network may be used by others meanwhile.
+        shadow, greediest, more = copy.deepcopy(form).cpu(), 0.0, 4 * network.alignment
+        height = 2 * form.rim + network.alignment + 1
 
         def note(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
             nonlocal greediest
-            tensors = [one for one in (*inputs, output) if isinstance(one, torch.Tensor)]
-            greediest = max(greediest, sum(4 * one.numel() for one in tensors))
+            maps = [one for one in (*inputs, output) if isinstance(one, torch.Tensor) and one.ndim == 4]
+            taken = sum(4 * one.shape[1] * ((one.shape[3] - one.shape[2]) / more) ** 2 for one in maps)
+            greediest = max(greediest, taken)
 
         for module in shadow.modules():
             module.register_forward_hook(note)
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            image = torch.empty((side, side))
+        with torch.no_grad():
+            image = torch.zeros((height, height + more))
             shadow.logits(image, shadow.planes(F.pad(image, (form.margin,) * 4)))
-        _MEASURED[network] = 3 * greediest / side**2
+        _MEASURED[network] = 3 * greediest
     return _MEASURED[network]

@@ -6,7 +6,6 @@ inverted image it is the inverted planes; the layers then score the image in par
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from functools import singledispatch
 
@@ -26,13 +25,14 @@ class ScoringForm(nn.Module, ABC):
 
     Attributes
     ----------
-    reach
-        Working pixels to each side that a logit depends on, besides those that its planes depend on.
+    rim
+        Working pixels to each side that it needs around those that it gives logits of, besides those that its planes
+        depend on; even.
     margin
         Working pixels to each side that the planes depend on; even.
     """
 
-    reach: int
+    rim: int
     margin: int
 
     @abstractmethod
@@ -45,7 +45,10 @@ class ScoringForm(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, image: torch.Tensor, planes: torch.Tensor | None) -> torch.Tensor:
-        """Logits of an image ``(y, x)`` with its planes, as the network gives them; wrong within ``reach`` of edges."""
+        """Logits of an image ``(y, x)`` with its planes, but for its rim: of pixel ``rim`` and every stride-th after.
+
+        Sides are ``2 * rim + k * alignment + 1``. Logits are ``k * alignment / stride`` on an axis, or one more.
+        """
 
 
 @singledispatch
@@ -67,15 +70,17 @@ class _AsItIs(ScoringForm):
 
     def __init__(self, network: PickerNetwork) -> None:
         super().__init__()
-        self.network, self.reach = network, network.reach
+        self.network = network
+        self.rim = -(-network.reach // network.alignment) * network.alignment
 
     def planes(self, image: torch.Tensor) -> None:
         """See :class:`ScoringForm`."""
 
     def logits(self, image: torch.Tensor, planes: torch.Tensor | None) -> torch.Tensor:
         """See :class:`ScoringForm`."""
+        first = self.rim // self.network.stride
         logits: torch.Tensor = self.network(image[None, None])[0]
-        return logits
+        return logits[first : logits.shape[0] - first, first : logits.shape[1] - first]
 
 
 @scoring_form.register
@@ -88,73 +93,119 @@ class _Matched(ScoringForm):
 
     The network doubles the coarse feature maps bilinearly, joins them with the fine ones and convolves. That is the sum
     of two convolutions; and doubling and convolving the coarse maps is one transposed convolution with 5 x 5 weights:
-    those of 3 x 3, spread by the tent (1/2, 1, 1/2) on each axis. Less than half of the multiplications are left. Only
-    the outermost logits differ, because there the network's convolution sees zeros.
+    those of 3 x 3, spread by the tent (1/2, 1, 1/2) on each axis. Less than half of the multiplications are left.
+
+    Where the network surrounds its feature maps by zeros, here they become smaller from layer to layer: of the rim,
+    each layer computes only what the next one reads.
     """
+
+    #: Of the first convolution; of two at half the size; of three, two of them with spread taps, and the enlargement at
+    #: a quarter: 2 + 2 * (1 + 1) + 4 * (2 + 2 + 1 + 1). The last two need no more than the enlargement.
+    rim = 30
+    inner: torch.Tensor
+    whole: torch.Tensor
 
     def __init__(self, network: MatchedFilterNetwork) -> None:
         super().__init__()
         profile = network.filter.profile
         radius = len(profile) - 1
-        self.reach = network.reach - radius
         self.margin = radius + radius % 2
         inner = min(network.inner, radius)
-        self._templates = [network.filter.kernel(inner), network.filter.kernel()]
+        self.register_buffer("inner", network.filter.kernel(inner))
+        self.register_buffer("whole", network.filter.kernel())
         self.stem, self.fine = _folded(network.stem), _folded(network.fine)
         self.coarse = nn.Sequential(*(_folded(layer) for layer in network.coarse))
         joining, last = (_folded(layer) for layer in network.merge)
-        self.near, self.far = _divided(joining[0], network.channels)
-        # A copy: what the next lines do to its weights would keep the network from learning on.
-        self.last, self.head = last, copy.deepcopy(network.head)
-        # Channels last is the faster order of convolutions, on CPUs as well as on GPUs.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.near, self.far = _divided(joining, network.channels)
+        self.last, self.head = last, _Convolution(network.head.weight, network.head.bias)
 
     def planes(self, image: torch.Tensor) -> torch.Tensor:
         """See :class:`ScoringForm`."""
-        return 4 * correlations(image.clamp(-RARE, RARE), self._templates, self.margin)
+        return 4 * correlations(image.clamp(-RARE, RARE), [self.inner, self.whole], self.margin)
 
     def logits(self, image: torch.Tensor, planes: torch.Tensor | None) -> torch.Tensor:
         """See :class:`ScoringForm`."""
         assert planes is not None  # they are made by this form
-        seen = planes[None].contiguous(memory_format=torch.channels_last)
+        seen = planes[None, :, 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)
         fine = self.fine(torch.cat([self.stem(image[None, None]), seen], dim=1))
-        merged = self.near(fine)
-        merged += self.far(self.coarse(fine))
+        far = self.far(self.coarse(fine))
+        nearer = (fine.shape[-1] - far.shape[-1]) // 2 - 1
+        merged = self.near(fine[..., nearer:-nearer, nearer:-nearer])
+        merged += far
         merged = self.last(merged.relu_())
         with torch.autocast(image.device.type, enabled=False):
             logits: torch.Tensor = self.head(merged.float())[0, 0]
         return logits
 
 
-def _folded(layer: nn.Module) -> nn.Sequential:
+class _Convolution(nn.Module):
+    """A convolution, without anything around the image; then, if wanted, a ReLU. It does not learn.
+
+    Parameters
+    ----------
+    weight, bias
+        As of :class:`torch.nn.Conv2d`.
+    like
+        Has the same stride and dilation.
+    rectified
+        With a ReLU.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        like: nn.Conv2d | None = None,
+        *,
+        rectified: bool = False,
+    ) -> None:
+        super().__init__()
+        # Channels last is the faster order of convolutions, on CPUs as well as on GPUs.
+        self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self._stride, self._dilation = ((1, 1), (1, 1)) if like is None else (like.stride, like.dilation)
+        self._rectified = rectified
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Smaller maps."""
+        maps = F.conv2d(maps, self.weight, self.bias, self._stride, dilation=self._dilation)
+        return maps.relu_() if self._rectified else maps
+
+
+class _Enlargement(nn.Module):
+    """A transposed convolution 5 x 5 of stride 2, without the outermost three of its results."""
+
+    weight: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps of twice the size but for three."""
+        return F.conv_transpose2d(maps, self.weight, stride=2, padding=3)
+
+
+def _folded(layer: nn.Module) -> _Convolution:
     """A layer of convolution, normalisation and ReLU with the normalisation in the weights of the convolution."""
     assert isinstance(layer, nn.Sequential)
-    convolution, normalisation, activation = layer
+    convolution, normalisation, _ = layer
     assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
     mean, variance = normalisation.running_mean, normalisation.running_var
     assert mean is not None and variance is not None
     scale = normalisation.weight / torch.sqrt(variance + normalisation.eps)
     weight = convolution.weight * scale[:, None, None, None]
-    return nn.Sequential(_like(convolution, weight, normalisation.bias - scale * mean), activation)
+    return _Convolution(weight, normalisation.bias - scale * mean, convolution, rectified=True)
 
 
-def _divided(joining: nn.Module, channels: int) -> tuple[nn.Conv2d, nn.ConvTranspose2d]:
+def _divided(joining: _Convolution, channels: int) -> tuple[_Convolution, _Enlargement]:
     """The convolution of joined maps as one of the first ``channels`` and one of the others at half their size."""
-    assert isinstance(joining, nn.Conv2d) and joining.bias is not None
-    near = _like(joining, joining.weight[:, :channels], joining.bias)
-    weight = joining.weight[:, channels:]
-    tent = weight.new_tensor([0.5, 1.0, 0.5])
-    spread = F.conv_transpose2d(weight.flip(-1, -2).reshape(-1, 1, 3, 3), torch.outer(tent, tent)[None, None])
-    far = nn.ConvTranspose2d(weight.shape[1], len(weight), 5, stride=2, padding=2, bias=False, device="meta")
-    far.weight = nn.Parameter(spread.reshape(*weight.shape[:2], 5, 5).transpose(0, 1), requires_grad=False)
-    return near, far
-
-
-def _like(convolution: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor) -> nn.Conv2d:
-    """A convolution like another, with these weights."""
-    outputs, inputs, *_ = weight.shape
-    geometry = convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation
-    result = nn.Conv2d(inputs, outputs, *geometry, device="meta")  # type: ignore[arg-type]
-    result.weight = nn.Parameter(weight, requires_grad=False)
-    result.bias = nn.Parameter(bias, requires_grad=False)
-    return result
+    near = _Convolution(joining.weight[:, :channels], joining.bias)
+    weight = joining.weight[:, channels:].flip(-1, -2)
+    # The tent, beginning at each of three taps.
+    tents = weight.new_tensor([[0.5, 1.0, 0.5, 0.0, 0.0], [0.0, 0.5, 1.0, 0.5, 0.0], [0.0, 0.0, 0.5, 1.0, 0.5]])
+    spread = weight.reshape(-1, 9) @ torch.kron(tents, tents)
+    return near, _Enlargement(spread.reshape(*weight.shape[:2], 5, 5).transpose(0, 1))

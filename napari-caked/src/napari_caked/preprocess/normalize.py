@@ -87,32 +87,34 @@ def _maximised(x: np.ndarray, c: np.ndarray, weight: float, alpha: float, beta: 
     """Log posterior and mixture, by expectation maximisation from one starting weight; ``c`` values lie at each ``x``.
 
     The split at the quantile of the weight gives the first means, the deviation of all values the first deviation.
+    With one variance for both, the log odds of the components are a straight line over ``x``, and three sums say all.
     """
-    n, below = c.sum(), np.cumsum(c)
-    mean = (c @ x) / n
-    variance = (c @ (x - mean) ** 2) / n
-    is_bright = below > (1 - weight) * n
-    bright = (c @ (x * is_bright)) / (c @ is_bright)
-    dark = (c @ (x * ~is_bright)) / max(c @ ~is_bright, 1.0)
+    n, mean = float(c.sum()), float(c @ x) / float(c.sum())
+    x = x - mean  # small numbers, or the variance would be a difference of large ones
+    every, squares = float(c @ x), float(c @ (x * x))
+    is_bright = np.cumsum(c) > (1 - weight) * n
+    s, first = float(c @ is_bright), float(c @ (x * is_bright))
+    bright, dark, variance = first / s, (every - first) / max(n - s, 1.0), squares / n
     posterior = -math.inf
     for _ in range(100):
-        log_bright = math.log(max(weight, 1e-12)) - (x - bright) ** 2 / (2 * variance)
-        log_dark = math.log(max(1 - weight, 1e-12)) - (x - dark) ** 2 / (2 * variance)
-        total = np.logaddexp(log_bright, log_dark)
-        prior = (alpha - 1) * math.log(max(weight, 1e-12)) + (beta - 1) * math.log(max(1 - weight, 1e-12))
-        previous, posterior = posterior, float(c @ total - 0.5 * n * math.log(2 * math.pi * variance)) + prior
+        log_weight, log_other = math.log(max(weight, 1e-12)), math.log(max(1 - weight, 1e-12))
+        # How much likelier each value is to be dark, and what that adds to the likelihood of being bright.
+        slope = (dark - bright) / variance
+        odds = slope * x + (log_other - log_weight + (bright * bright - dark * dark) / (2 * variance))
+        rest = np.maximum(odds, 0.0) + np.log1p(np.exp(-np.abs(odds)))
+        total = n * log_weight - (squares - 2 * bright * every + n * bright * bright) / (2 * variance) + float(c @ rest)
+        prior = (alpha - 1) * log_weight + (beta - 1) * log_other
+        previous, posterior = posterior, total - 0.5 * n * math.log(2 * math.pi * variance) + prior
         if posterior - previous < 1e-3:
             break
-        share = np.exp(log_bright - total)
-        s = c @ share
-        weight = float(np.clip((alpha + s - 1) / (alpha + beta + n - 2), 0, 1))
-        bright = (c @ (share * x)) / max(s, 1e-12)
-        dark = (c @ ((1 - share) * x)) / max(n - s, 1e-12)
-        residual = share * (x - bright) ** 2 + (1 - share) * (x - dark) ** 2
-        variance = max(float(c @ residual) / n, 1e-30)
+        are_bright = c * np.exp(-rest)
+        s, first = float(are_bright.sum()), float(are_bright @ x)
+        weight = min(max((alpha + s - 1) / (alpha + beta + n - 2), 0.0), 1.0)
+        bright, dark = first / max(s, 1e-12), (every - first) / max(n - s, 1e-12)
+        variance = max((squares - bright * first - dark * (every - first)) / n, 1e-30)
     # Bright is the component that the prior favours, not the one of the larger mean: a component that nobody belongs
     # to may lie anywhere.
-    return posterior, TwoGaussians(float(bright), float(dark), math.sqrt(variance), weight)
+    return posterior, TwoGaussians(bright + mean, dark + mean, math.sqrt(variance), weight)
 
 
 def flatten_background(image: torch.Tensor, width: float, valid: torch.Tensor | None = None) -> torch.Tensor:

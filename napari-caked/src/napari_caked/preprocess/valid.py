@@ -21,6 +21,8 @@ __all__ = ["fill_invalid", "invalid_pixels", "outlier_bounds", "valid_on"]
 
 #: Chance constant patches or runs that are accepted per micrograph.
 _CHANCE = 1e-3
+#: Pixels that tell the deviation of all to a part in five hundred.
+_ENOUGH = 250_000
 #: A line of a frame differs from its neighbour by less than this share of what lines usually differ by.
 _REPEATED = 0.2
 #: So many lines outside of those that are alike belong to a frame.
@@ -34,7 +36,7 @@ def outlier_bounds(micrograph: np.ndarray, deviations: float = 8.0) -> tuple[flo
 
     Worked out on every n-th row, repeatedly, because outliers widen the deviation at first.
     """
-    step = max(1, micrograph.size // 1_000_000)
+    step = max(1, micrograph.size // _ENOUGH)
     values = micrograph[::step].astype(np.float64).ravel()
     values = values[np.isfinite(values)]
     low, high = -math.inf, math.inf
@@ -103,9 +105,10 @@ def _mark_frame(micrograph: np.ndarray, found: np.ndarray) -> None:
     if height < 32:
         return
     strips = [micrograph[:, x : x + 64] for x in range(0, width, max(64, width // 8))]
-    sample = np.concatenate(strips, axis=1).astype(np.float32)
+    sample = np.concatenate(strips, axis=1).astype(np.float32, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
-        step = np.nan_to_num(np.abs(np.diff(sample, axis=0)).mean(axis=1), nan=np.inf)
+        change = np.diff(sample, axis=0)
+        step = np.nan_to_num(np.abs(change, out=change).mean(axis=1), nan=np.inf)
     usual = float(np.median(step))
     alike = step < _REPEATED * usual
     for flags, steps, rows in ((alike, step, found), (alike[::-1], step[::-1], found[::-1])):

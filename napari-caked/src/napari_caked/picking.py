@@ -219,7 +219,8 @@ def judge(model: PickerModel, working: WorkingImage, settings: PickSettings, *, 
     if decoy is not None:
         # Always of candidates as the calibration knows them, whatever distance is asked for.
         usual = replace(settings, minimum_distance=_APART)
-        own = _peaks(model, scores, working, usual)[1]
+        known = apart == _APART
+        own = raw[_inside(yx, model, working, usual)] if known else _peaks(model, scores, working, usual)[1]
         shift = micrograph_shift(model.calibration, own, _peaks(model, decoy, working, usual)[1]).shift
     width = float(np.mean(working.rescaling.factor)) * model.preprocess.particle_width
     odds = model.spacing.adjusted(yx, model.calibration.log_odds(raw) + shift, width)

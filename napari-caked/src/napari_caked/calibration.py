@@ -215,7 +215,6 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
     decoys
         ``(k,)`` of all candidates of the same image with its contrast inverted.
     """
-    from scipy.optimize import brentq
     from scipy.special import expit
 
     logits, decoys = np.asarray(logits, np.float64), np.asarray(decoys, np.float64)
@@ -227,6 +226,8 @@ def micrograph_shift(calibration: Calibration, logits: np.ndarray, decoys: np.nd
     usual = relative >= _PARTICLE_FREE or evidence < _LEAST_EVIDENCE
     if usual or expit(odds).sum() <= _NEARLY_NOTHING:
         return MicrographShift(0.0, relative, evidence)
+    from scipy.optimize import brentq  # a fifth of a second, and hardly ever needed
+
     lowest = -float(odds.max()) - 50.0 - np.log(len(odds))
     shift = brentq(lambda by: expit(odds + by).sum() - _NEARLY_NOTHING, min(lowest, -1.0), 0.0)
     return MicrographShift(float(shift), relative, evidence)

@@ -3,6 +3,7 @@
 Where it matters what the window does and not how well the picker learns, a puppet stands for the helper process.
 """
 
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -677,6 +678,29 @@ def test_the_layer_for_picks_is_there_before_training(qtbot, viewer, trainer):
         "not particles",
         "picks",
     ]
+
+
+def test_the_long_search_for_garbage_is_over_when_the_dock_is_open(qtbot, viewer, monkeypatch):
+    """Given a new process, then Python has searched all objects once the dock is seen, and not again at the next."""
+    from napari_caked.widgets import _devices, train
+
+    monkeypatch.setattr(_devices, "_found", [])
+    train._clear_up.cache_clear()
+    trainers = [train.PickerTrainer(viewer) for _ in range(2)]
+    gc.disable()
+    try:
+        before = _searches()
+        for trainer in trainers:
+            viewer.window.add_dock_widget(trainer)
+            qtbot.waitUntil(trainer.isVisible, timeout=10_000)
+            assert _searches() - before == 1
+    finally:
+        gc.enable()
+
+
+def _searches():
+    """How often Python has searched all objects."""
+    return gc.get_stats()[2]["collections"]
 
 
 def test_no_layer_for_picks_after_the_dock_is_closed(qtbot, viewer, trainer):

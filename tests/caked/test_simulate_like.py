@@ -25,6 +25,7 @@ from napari_caked.simulate import (
     simulate_micrograph,
 )
 from napari_caked.simulate.like import fit_defocus, radial_power
+from napari_caked.simulate.likeness_grain import grain_of, skewed_noise
 from napari_caked.simulate.settings import MeasuredNoise
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.micrographs.mrc import write_mrc
@@ -118,6 +119,71 @@ def test_stronger_particles_are_found_stronger(bank) -> None:
         made = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None)), likeness)
         found.append(made.noise.strength * made.noise.deviation)
     assert found[1] > 1.6 * found[0]
+
+
+def test_the_number_of_particles_is_measured(bank) -> None:
+    for true, least, most in ((25, 12, 45), (80, 50, 130)):
+        images = [
+            simulate_micrograph(bank, replace(TRUE, scene=replace(TRUE.scene, particles=true)), i).image
+            for i in range(3)
+        ]
+        likeness = likeness_of(MicrographSeries.from_array(np.stack(images), pixel_size=2.5), bank.diameter)
+        made = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None)), likeness, crowding=True)
+        assert least <= made.scene.particles <= most
+        assert made.noise.strength * made.noise.deviation == pytest.approx(16.0 * 40.0, rel=0.3)
+
+
+def test_each_micrograph_takes_after_a_real_one(bank, real: MicrographSeries) -> None:
+    """Of which one has twice the deviation, a spectrum drawn out along one axis, and skewed whole numbers."""
+    odd = real.read(1).astype(np.float64)
+    odd = 2 * (odd - odd.mean())
+    columns = np.fft.rfftfreq(448)
+    odd = np.fft.irfft2(np.fft.rfft2(odd) * np.exp(-8 * columns**2), s=odd.shape)
+    odd = np.rint(1000 + odd + 0.002 * odd**2)
+    series = MicrographSeries.from_array(np.stack([np.rint(real.read(0)), odd]).astype(np.int16), pixel_size=2.5)
+    likeness = likeness_of(series, bank.diameter)
+    settings = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None, seed=5)), likeness)
+    for index in range(2):
+        made = simulate_micrograph(bank, settings, index + 2).image.astype(np.float64)
+        given = series.read(index).astype(np.float64)
+        assert (made == np.rint(made)).all()
+        assert made.std() == pytest.approx(given.std(), rel=0.05)
+        assert made.mean() == pytest.approx(given.mean(), abs=0.05 * given.std())
+        for one in (made, given):
+            one -= one.mean()
+        assert (made**3).mean() / made.std() ** 3 == pytest.approx((given**3).mean() / given.std() ** 3, abs=0.1)
+        across, down = (np.diff(made, axis=axis).std() / made.std() for axis in (1, 0))
+        assert across == pytest.approx(np.diff(given, axis=1).std() / given.std(), rel=0.08)
+        assert down == pytest.approx(np.diff(given, axis=0).std() / given.std(), rel=0.08)
+
+
+@pytest.mark.parametrize(("skew", "width"), [(0.8, 0.0), (0.7, 0.5), (-0.5, 0.3)])
+def test_the_grain_of_skewed_noise_is_found_again(skew: float, width: float) -> None:
+    noise = skewed_noise(np.random.default_rng(2), (900, 900), skew, width)
+    assert noise.std() == pytest.approx(1.0, abs=0.01)
+    # White all the same.
+    assert np.abs(radial_power(noise, 1.0)[1][40:] - 1).max() < 0.2
+    found, wide = grain_of(noise)
+    assert found == pytest.approx(skew, rel=0.25)
+    assert wide == pytest.approx(width, abs=0.12)
+
+
+def test_a_filter_that_took_the_fine_detail_takes_that_of_particles(bank, real: MicrographSeries) -> None:
+    rows, columns = np.fft.fftfreq(384)[:, None], np.fft.rfftfreq(448)
+    left = np.exp(-((np.hypot(rows, columns) / 0.09) ** 2))
+    filtered = np.stack([np.fft.irfft2(np.fft.rfft2(real.read(i)) * left, s=real.shape) for i in range(2)])
+    series = MicrographSeries.from_array(filtered.astype(np.float32), pixel_size=2.5)
+    likeness = likeness_of(series, bank.diameter)
+    settings = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None)), likeness)
+    found = np.interp(np.array([0.02, 0.04, 0.06]), settings.noise.frequency, settings.noise.transfer)
+    expected = np.exp(-((np.array([0.02, 0.04, 0.06]) * 2.5 / 0.09) ** 2))
+    assert found == pytest.approx(expected, abs=0.2)
+    plain = matched(
+        bank,
+        in_the_likeness_of(likeness_of(real, bank.diameter), replace(TRUE, noise=None)),
+        likeness_of(real, bank.diameter),
+    )
+    assert plain.noise.transfer == ()
 
 
 def test_particles_too_faint_to_be_measured_need_a_dose(bank) -> None:

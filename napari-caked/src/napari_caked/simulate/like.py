@@ -1,9 +1,9 @@
 """In the likeness of real micrographs: what can be measured on them without any label.
 
-Measured are the background's mean and deviation, the rotational average of the power spectrum, the defocus (from its
-Thon rings, where they can be seen), and the contrast at the size of the particle: the quantiles of the band-passed
-image, whose tails are longer than those of noise. Simulated particles are then made so strong that, together with noise
-that brings the spectrum to the measured one, they have these quantiles.
+Measured are mean, deviation and grey values, the power spectrum by frequency and direction, the defocus (from its Thon
+rings, where they can be seen), and how strong particles are (:mod:`.likeness_contrast`). Each simulated micrograph then
+takes after one of the real ones: particles of that strength at its defocus, noise that brings the spectrum to the
+measured one, and its grey values.
 """
 
 from __future__ import annotations
@@ -14,55 +14,79 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_caked.errors import MicrographError, SettingsError
-from napari_caked.simulate.micrograph import expected_image
-from napari_caked.simulate.optics import electron_wavelength
+from napari_caked.simulate.likeness_contrast import (
+    SILENT,
+    left_by_processing,
+    measure_contrast,
+    noise_power,
+    small_copy,
+)
+from napari_caked.simulate.likeness_defocus import DefocusFit, fit_defocus
+from napari_caked.simulate.likeness_grain import grain_of
+from napari_caked.simulate.likeness_spectrum import (
+    band,
+    directions_of,
+    parts_of,
+    radial_power,
+    sound,
+    typical_power,
+)
+from napari_caked.simulate.micrograph import dressed, expected_image
 from napari_caked.simulate.project import Bank
-from napari_caked.simulate.settings import MeasuredNoise, OpticsSettings, SimulationSettings
+from napari_caked.simulate.settings import Look, MeasuredNoise, OpticsSettings, SimulationSettings
 from napari_empiarreader.progress import Progress, silent
 
 if TYPE_CHECKING:
     from napari_empiarreader.micrographs import MicrographSeries
 
-__all__ = ["DefocusFit", "Likeness", "fit_defocus", "in_the_likeness_of", "likeness_of", "matched", "radial_power"]
+__all__ = [
+    "DefocusFit",
+    "Likeness",
+    "Measured",
+    "fit_defocus",
+    "in_the_likeness_of",
+    "likeness_of",
+    "matched",
+    "radial_power",
+]
 
-#: Rings of the rotational average, to the Nyquist frequency.
-_RINGS = 256
-#: Quantiles that say how strong particles are.
+#: Quantiles at the size of the particle.
 _QUANTILES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
-#: Correlation of a spectrum of n rings with a squared CTF from which on a fit is believed, times the root of n: that of
-#: noise varies by 1, and among all the defoci that are tried by chance hardly reaches 3.
-_BELIEVED = 5.0
-#: Side, in particle widths, of the parts that are judged by themselves, and how many times the usual variance at the
-#: size of the particle says that a part shows contamination or carbon.
-_PART, _UNUSUAL = 3.0, 3.0
+#: Deviations from the mean at whose shares of pixels grey values are compared.
+_GREYS = np.linspace(-4, 4, 33)
 #: How much better the quantiles must fit with particles than without, for their contrast to be measured.
 _TOLD_APART = 0.02
-#: Share of the measured power that is noise in any case.
-_LEAST_NOISE = 0.1
 
 
 @dataclass(frozen=True)
-class DefocusFit:
-    """Defocus of one micrograph.
+class Measured:
+    """What was measured on one real micrograph.
 
     Attributes
     ----------
-    defocus
-        µm of under-focus.
-    correlation
-        Of the spectrum with the squared CTF, both less what varies slowly.
-    rings
-        Points of the rotational average that were compared.
+    mean, deviation
+        Of a pixel.
+    power, directions
+        Over that of white noise of the same deviation: its rotational average, and by what it differs in each
+        direction (:func:`.likeness_spectrum.directions_of`).
+    grain
+        Skew and width of the puffs of single electrons (:mod:`.likeness_grain`).
+    greys
+        Rising grey values, below which are the shares of a Gaussian at -4 to 4 deviations.
+    small
+        Copy ``(y, x)`` with particles 16 pixels wide, less the mean, in deviations.
+    fit
+        Of the defocus.
     """
 
-    defocus: float
-    correlation: float
-    rings: int
-
-    @property
-    def believed(self) -> bool:
-        """Whether there are Thon rings."""
-        return self.rings > 0 and self.correlation * self.rings**0.5 >= _BELIEVED
+    mean: float
+    deviation: float
+    power: np.ndarray
+    directions: np.ndarray
+    grain: tuple[float, float]
+    greys: np.ndarray
+    small: np.ndarray
+    fit: DefocusFit
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,12 @@ class Likeness:
         Å; the particle's, for which was band-passed.
     fits
         Of the defocus, one per micrograph.
+    each
+        What was measured on each micrograph.
+    factor
+        Pixels per pixel of the small copies.
+    whole
+        Whether the values are whole numbers.
     """
 
     shape: tuple[int, int]
@@ -94,6 +124,9 @@ class Likeness:
     quantiles: np.ndarray
     diameter: float
     fits: tuple[DefocusFit, ...]
+    each: tuple[Measured, ...]
+    factor: float
+    whole: bool
 
     @property
     def defocus(self) -> tuple[float, float] | None:
@@ -142,26 +175,37 @@ def likeness_of(
             f"of {pixel_size:g} Å"
         )
     chosen = np.unique(np.linspace(0, len(series) - 1, min(at_most, len(series))).round().astype(int))
-    means, deviations, powers, quantiles, fits = [], [], [], [], []
+    each, quantiles, factor = [], [], 1.0
     for done, index in enumerate(chosen, 1):
         image, mean, deviation = _standardised(series.read(int(index)), series.names[int(index)])
         frequency, power = radial_power(image, pixel_size)
-        means.append(mean)
-        deviations.append(deviation)
-        powers.append(_typical_power(image, pixel_size, diameter))
+        small, factor = small_copy(image, diameter / pixel_size)
+        measured = Measured(
+            mean,
+            deviation,
+            typical_power(image, pixel_size, diameter),
+            directions_of(image, pixel_size),
+            grain_of(image),
+            mean + deviation * _greys(image[image != 0]),  # 0 is where nothing is shown
+            small,
+            fit_defocus(frequency, power, optics),
+        )
+        each.append(measured)
         quantiles.append(_band_quantiles(image, diameter / pixel_size))
-        fits.append(fit_defocus(frequency, power, optics))
         progress(done, len(chosen), series.names[int(index)])
     return Likeness(
         shape=series.shape,
         pixel_size=pixel_size,
-        mean=float(np.mean(means)),
-        deviation=float(np.mean(deviations)),
+        mean=float(np.mean([one.mean for one in each])),
+        deviation=float(np.mean([one.deviation for one in each])),
         frequency=frequency,
-        power=np.mean(powers, axis=0),
+        power=np.mean([one.power for one in each], axis=0),
         quantiles=np.mean(quantiles, axis=0),
         diameter=diameter,
-        fits=tuple(fits),
+        fits=tuple(one.fit for one in each),
+        each=tuple(each),
+        factor=factor,
+        whole=np.issubdtype(series.dtype, np.integer),
     )
 
 
@@ -173,7 +217,13 @@ def in_the_likeness_of(likeness: Likeness, settings: SimulationSettings) -> Simu
 
 
 def matched(
-    bank: Bank, settings: SimulationSettings, likeness: Likeness, *, dose: float | None = None, trials: int = 2
+    bank: Bank,
+    settings: SimulationSettings,
+    likeness: Likeness,
+    *,
+    dose: float | None = None,
+    crowding: bool = False,
+    trials: int = 2,
 ) -> SimulationSettings:
     """Settings whose micrographs have the background and the contrast of real ones.
 
@@ -187,6 +237,8 @@ def matched(
         What was measured.
     dose
         e/Å², for the contrast, whose noise is then taken for that of counting; None measures the contrast.
+    crowding
+        Whether the number of particles is measured, too, and not that of the settings.
     trials
         Micrographs that are simulated to find the contrast.
 
@@ -195,112 +247,83 @@ def matched(
     SettingsError
         There are no particles whose contrast could be matched, or they are too faint to measure it.
     """
-    if not settings.scene.particles:
+    if not settings.scene.particles and not crowding:
         raise SettingsError("particles: 0 have no contrast; match with the number that real micrographs show")
-    # The shape of the noise does not matter here, but that there is one does: no ice, no hills.
-    silent_ice = MeasuredNoise(0.0, 1.0, 1.0, (0.0, 1.0), (0.0, 0.0))
-    contrasts = []
-    for index in range(trials):
-        expected = expected_image(bank, replace(settings, noise=silent_ice, seed=settings.seed + 1), index)[0]
-        contrasts.append(expected / np.median(expected) - 1)
-    signal = np.mean([_power(contrast, bank.pixel_size, _parts(contrast, likeness)) for contrast in contrasts], axis=0)
+    small = [one.small for one in likeness.each]
+    if dose is None or crowding:
+        found = measure_contrast(
+            small, likeness.factor, bank, settings, likeness.diameter, crowding=crowding, trials=trials
+        )
+        if found.without - found.misfit < _TOLD_APART:
+            raise SettingsError(
+                f"dose: particles of {likeness.diameter:g} Å are too faint on these micrographs to measure their "
+                "contrast; say how many electrons per Å² there were (--dose)"
+            )
+        settings = replace(settings, scene=replace(settings.scene, particles=found.particles))
+        strength = found.strength
     if dose is not None:
         strength = float(np.sqrt(dose)) * settings.pixel_size
-    else:
-        strength = _strength(contrasts, signal, likeness, settings)
-    noise = _noise_power(likeness.power, signal, strength)
-    measured = MeasuredNoise(
-        likeness.mean, likeness.deviation, strength, tuple(likeness.frequency.tolist()), tuple(noise.tolist())
-    )
-    return replace(settings, noise=measured)
+    return replace(settings, noise=_noise(bank, settings, likeness, strength))
 
 
-def _strength(
-    contrasts: list[np.ndarray], signal: np.ndarray, likeness: Likeness, settings: SimulationSettings
-) -> float:
-    """Strength whose particles, with noise to the measured spectrum, have quantiles most like the measured ones."""
-    import torch
-
-    from napari_caked.simulate.optics import frequencies
-
-    shape, width = contrasts[0].shape, likeness.diameter / likeness.pixel_size
-    frequency = frequencies(shape, settings.pixel_size).numpy()
-    rng = np.random.default_rng((settings.seed, 0x11CE))
-    white = [torch.fft.rfft2(torch.from_numpy(rng.standard_normal(shape, np.float32))).numpy() for _ in contrasts]
-    # The strongest that leaves noise at most frequencies of the particle's size.
-    band = likeness.frequency < 2 / likeness.diameter
-    strongest = float(np.sqrt(np.median(likeness.power[band] / np.maximum(signal[band], 1e-12))))
-    strengths = strongest * np.linspace(0, 1.2, 13)
-    misfits = []
-    for strength in strengths:
-        amplitude = np.sqrt(np.interp(frequency, likeness.frequency, _noise_power(likeness.power, signal, strength)))
-        found = [
-            _band_quantiles(strength * contrast + np.fft.irfft2(noise * amplitude, s=shape), width)
-            for contrast, noise in zip(contrasts, white, strict=True)
-        ]
-        misfits.append(float(((np.mean(found, axis=0) - likeness.quantiles) ** 2).sum()))
-    best = int(np.argmin(misfits))
-    if misfits[0] - misfits[best] < _TOLD_APART:
-        raise SettingsError(
-            f"dose: particles of {likeness.diameter:g} Å are too faint on these micrographs to measure their contrast; "
-            "say how many electrons per Å² there were (--dose)"
+def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strength: float) -> MeasuredNoise:
+    """Noise that, with particles of this strength, makes each micrograph look like a real one."""
+    known = settings.optics.defocus == likeness.defocus
+    frequency = tuple(likeness.frequency.tolist())
+    plain = replace(settings, noise=SILENT, seed=settings.seed + 1)
+    looks, signals, images = [], [], []
+    for index, one in enumerate(likeness.each):
+        defocus = one.fit.defocus if known and one.fit.believed else None
+        here = replace(plain, optics=replace(plain.optics, defocus=(defocus, defocus))) if defocus else plain
+        images.append(expected_image(bank, here, index)[0])
+        contrast = images[-1] / np.median(images[-1]) - 1
+        parts = parts_of(contrast.shape, likeness.diameter / likeness.pixel_size)
+        signals.append(np.mean([radial_power(contrast[part], bank.pixel_size)[1] for part in parts], axis=0))
+        looks.append(Look(one.mean, one.deviation, (), _rounded(one.directions), (0.0, 0.0), (), defocus))
+    signal = np.mean(signals, axis=0)
+    left = left_by_processing(likeness.frequency, likeness.power, signal, strength, likeness.diameter)
+    whole = bool((left == 1).all())  # of a filtered picture nothing is left that tells about the detector
+    looks = [
+        replace(
+            look,
+            power=tuple(noise_power(one.power, left**2 * each, strength).tolist()),
+            grain=one.grain if whole else (0.0, 0.0),
         )
-    if best == len(strengths) - 1:
-        return float(strengths[best])
-    # The lowest point of a parabola through three.
-    before, at, after = misfits[best - 1 : best + 2]
-    return float(strengths[best] + 0.5 * (before - after) / (before - 2 * at + after) * (strengths[1] - strengths[0]))
+        for look, one, each in zip(looks, likeness.each, signals, strict=True)
+    ]
+    noise = MeasuredNoise(
+        likeness.mean,
+        likeness.deviation,
+        strength,
+        frequency,
+        tuple(noise_power(likeness.power, left**2 * signal, strength).tolist()),
+        () if whole else tuple(left.tolist()),
+        tuple(looks),
+    )
+    rng = np.random.default_rng((settings.seed, 0x9EE5))
+    greyed = [
+        replace(look, greys=_translation(dressed(image, noise, bank.pixel_size, rng, index), one))
+        for index, (look, one, image) in enumerate(zip(looks, likeness.each, images, strict=True))
+    ]
+    return replace(noise, looks=tuple(greyed), whole=likeness.whole)
 
 
-def _noise_power(whole: np.ndarray, signal: np.ndarray, strength: float) -> np.ndarray:
-    return np.maximum(whole - strength**2 * signal, _LEAST_NOISE * whole)
+def _rounded(grid: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(float(value), 3) for value in row) for row in grid)
 
 
-def radial_power(image: np.ndarray, pixel_size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rotational average of the power spectrum.
-
-    Returns
-    -------
-    frequency, power
-        ``(256,)`` in 1/Å up to the Nyquist frequency, and the power; that of white noise of deviation 1 is 1.
-    """
-    window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
-    spectrum = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / (window**2).sum()
-    rows, columns = np.fft.fftfreq(image.shape[0], pixel_size), np.fft.rfftfreq(image.shape[1], pixel_size)
-    step = 0.5 / pixel_size / _RINGS
-    ring = (np.hypot(rows[:, None], columns) / step).astype(int).ravel()
-    kept = ring < _RINGS
-    counts = np.bincount(ring[kept], minlength=_RINGS)
-    sums = np.bincount(ring[kept], spectrum.ravel()[kept], minlength=_RINGS)
-    frequency = (np.arange(_RINGS) + 0.5) * step
-    filled = counts > 0  # in small images some rings hold no point of the spectrum
-    return frequency, np.interp(frequency, frequency[filled], sums[filled] / counts[filled])
+def _translation(simulated: np.ndarray, one: Measured) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Grey values as simulated, and the real ones of the same rank."""
+    made = simulated.mean() + simulated.std() * _greys((simulated - simulated.mean()) / simulated.std())
+    return tuple(made.tolist()), tuple(one.greys.tolist())
 
 
-def fit_defocus(frequency: np.ndarray, power: np.ndarray, optics: OpticsSettings) -> DefocusFit:
-    """Defocus whose squared CTF is most like the rotational average of a power spectrum (as CTFFIND does it, in 1-D).
+def _greys(image: np.ndarray) -> np.ndarray:
+    """Values of which the shares of a Gaussian at -4 to 4 deviations are less; strictly rising."""
+    from scipy.special import ndtr
 
-    Looked for between 0.3 and 6 µm of under-focus, from 1/30 Å to 1/5 Å or 0.85 of the Nyquist frequency.
-    """
-    highest = min(1 / 5.0, 0.85 * frequency[-1])
-    used = (frequency > 1 / 30.0) & (frequency < highest)
-    if used.sum() < 30:
-        return DefocusFit(float("nan"), 0.0, 0)
-    k = frequency[used]
-    wavelength = electron_wavelength(optics.voltage)
-    aberration = np.pi / 2 * optics.spherical_aberration * 1e7 * wavelength**3 * k**4
-    shift = np.arcsin(optics.amplitude_contrast) + np.radians(optics.phase_plate)
-    tried = np.arange(0.3, 6.0, 0.01)
-    rings = np.sin(np.pi * wavelength * tried[:, None] * 1e4 * k**2 - aberration + shift) ** 2
-    # What varies slowly is no Thon ring: neither in the spectrum nor, near focus, in the CTF.
-    slow = np.polynomial.legendre.legvander(np.linspace(-1, 1, len(k)), 5)
-    project = np.eye(len(k)) - slow @ np.linalg.pinv(slow)
-    seen, expected = project @ np.log(power[used]), rings @ project
-    left = np.linalg.norm(expected, axis=1)
-    correlation = expected @ seen / np.maximum(left * np.linalg.norm(seen), 1e-12)
-    correlation[left < 0.3 * np.linalg.norm(rings - rings.mean(axis=1, keepdims=True), axis=1)] = 0.0
-    best = int(np.argmax(correlation))
-    return DefocusFit(float(tried[best]), float(correlation[best]), len(k))
+    values = np.quantile(image, ndtr(_GREYS))
+    return np.asarray(np.maximum.accumulate(values) + 1e-9 * np.arange(len(values)))
 
 
 def _standardised(micrograph: np.ndarray, name: str) -> tuple[np.ndarray, float, float]:
@@ -322,43 +345,6 @@ def _standardised(micrograph: np.ndarray, name: str) -> tuple[np.ndarray, float,
 
 def _band_quantiles(image: np.ndarray, width: float) -> np.ndarray:
     """Quantiles of the image at the size of particles so many pixels wide, in its own deviations; sound parts only."""
-    band = _band(image, width)
-    values = np.concatenate([band[part][::2, ::2].ravel() for part in _sound(band, _corners(image.shape, width))])
+    seen = band(image, width)
+    values = np.concatenate([seen[part][::2, ::2].ravel() for part in sound(seen, parts_of(image.shape, width))])
     return np.quantile((values - values.mean()) / values.std(), _QUANTILES)
-
-
-def _band(image: np.ndarray, width: float) -> np.ndarray:
-    """Difference of Gaussians that suits particles so many pixels wide."""
-    from scipy.ndimage import gaussian_filter
-
-    return gaussian_filter(image, 0.18 * width) - gaussian_filter(image, 0.36 * width)
-
-
-def _corners(shape: tuple[int, ...], width: float) -> list[tuple[slice, slice]]:
-    """Equal square parts that cover an image, overlapping as they must."""
-    side = min(int(np.clip(_PART * width, 64, None)), *shape)
-    starts = [np.unique(np.linspace(0, n - side, -(-n // side)).astype(int)) for n in shape]
-    return [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
-
-
-def _sound(band: np.ndarray, parts: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:
-    """Parts that vary no more than is usual."""
-    variances = np.array([band[part].var() for part in parts])
-    limit = _UNUSUAL * np.median(variances)
-    return [part for part, variance in zip(parts, variances, strict=True) if variance <= limit] or parts
-
-
-def _parts(image: np.ndarray, likeness: Likeness) -> list[tuple[slice, slice]]:
-    return _corners(image.shape, likeness.diameter / likeness.pixel_size)
-
-
-def _typical_power(image: np.ndarray, pixel_size: float, diameter: float) -> np.ndarray:
-    """Rotational average of the power spectrum of the sound parts."""
-    width = diameter / pixel_size
-    return _power(image, pixel_size, _sound(_band(image, width), _corners(image.shape, width)))
-
-
-def _power(image: np.ndarray, pixel_size: float, parts: list[tuple[slice, slice]]) -> np.ndarray:
-    """Mean of the rotational averages of parts of an image."""
-    power: np.ndarray = np.mean([radial_power(image[part], pixel_size)[1] for part in parts], axis=0)
-    return power

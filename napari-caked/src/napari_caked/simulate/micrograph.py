@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_caked.errors import SettingsError
-from napari_caked.simulate.noise import coloured_noise, count_electrons, modulation_transfer, solvent_power
+from napari_caked.simulate.likeness_grain import skewed_noise
+from napari_caked.simulate.noise import coloured_noise, count_electrons, directional, modulation_transfer, solvent_power
 from napari_caked.simulate.optics import (
     Focus,
     contrast_transfer,
@@ -32,7 +33,15 @@ from napari_caked.simulate.settings import MeasuredNoise, SimulationSettings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SimulatedMicrograph", "defoci_of", "expected_image", "layout_of", "simulate", "simulate_micrograph"]
+__all__ = [
+    "SimulatedMicrograph",
+    "defoci_of",
+    "dressed",
+    "expected_image",
+    "layout_of",
+    "simulate",
+    "simulate_micrograph",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +106,7 @@ def simulate_micrograph(bank: Bank, settings: SimulationSettings, index: int = 0
     counting = _streams(settings, index)[3]
     expected, scene, focus = expected_image(bank, settings, index)
     if settings.noise is not None:
-        image = _dressed(expected, settings.noise, settings.pixel_size, counting)
+        image = dressed(expected, settings.noise, settings.pixel_size, counting, index)
     else:
         image = count_electrons(counting, expected * (settings.camera.dose * settings.pixel_size**2))
     if len(scene.centres) < settings.scene.particles:
@@ -129,7 +138,7 @@ def expected_image(bank: Bank, settings: SimulationSettings, index: int = 0) -> 
             f"{settings.pixel_size:g}; make the bank with that pixel size"
         )
     laying, focussing, freezing, _ = _streams(settings, index)
-    focus = draw_focus(settings.optics, focussing)
+    focus = _focus(settings, focussing, index)
     rim, padded = _rim(settings, bank)
     scene = build_scene(bank, settings, laying, rim, padded)
     contrast = _contrast(scene, focus, settings, freezing)
@@ -141,19 +150,36 @@ def expected_image(bank: Bank, settings: SimulationSettings, index: int = 0) -> 
 def layout_of(bank: Bank, settings: SimulationSettings, index: int = 0) -> tuple[Layout, Focus]:
     """What lies where in micrograph number ``index``, and its focus, without the image."""
     laying, focussing, *_ = _streams(settings, index)
-    return lay_out(bank, settings, laying), draw_focus(settings.optics, focussing)
+    return lay_out(bank, settings, laying), _focus(settings, focussing, index)
 
 
-def _dressed(expected: np.ndarray, noise: MeasuredNoise, pixel_size: float, rng: np.random.Generator) -> np.ndarray:
-    """Contrast with the background of real micrographs, in their units, float32."""
+def _focus(settings: SimulationSettings, rng: np.random.Generator, index: int) -> Focus:
+    """Focus of the real micrograph that this one takes after, or one from the range of the series."""
+    drawn = draw_focus(settings.optics, rng)
+    known = settings.noise.look(index).defocus if settings.noise is not None else None
+    return drawn if known is None else replace(drawn, defocus=known)
+
+
+def dressed(
+    expected: np.ndarray, noise: MeasuredNoise, pixel_size: float, rng: np.random.Generator, index: int = 0
+) -> np.ndarray:
+    """What is expected, with the background and the grey values of a real micrograph, in its units, float32."""
     import torch
 
+    look = noise.look(index)
     frequency = frequencies(expected.shape, pixel_size)
-    power = np.interp(frequency.numpy(), noise.frequency, noise.power).astype(np.float32)
-    background = torch.fft.irfft2(coloured_noise(rng, expected.shape, torch.from_numpy(power).sqrt()), s=expected.shape)
-    contrast = expected / np.median(expected) - 1
-    image: np.ndarray = noise.mean + noise.deviation * (noise.strength * contrast + background.numpy())
-    return image.astype(np.float32)
+    turned = directional(look.directions, expected.shape) if look.directions else torch.ones(())
+    power = torch.from_numpy(np.interp(frequency.numpy(), noise.frequency, look.power).astype(np.float32)) * turned
+    wave = torch.fft.rfft2(torch.from_numpy(skewed_noise(rng, expected.shape, *look.grain))) * power.sqrt()
+    contrast = torch.fft.rfft2(torch.from_numpy(expected / np.median(expected) - 1))
+    if noise.transfer:
+        left = np.interp(frequency.numpy(), noise.frequency, noise.transfer).astype(np.float32)
+        contrast *= torch.from_numpy(left) * turned.sqrt()
+    wave += noise.strength * contrast
+    image: np.ndarray = look.mean + look.deviation * torch.fft.irfft2(wave, s=expected.shape).numpy()
+    if look.greys:
+        image = np.interp(image, *look.greys)
+    return (np.rint(image) if noise.whole else image).astype(np.float32)
 
 
 def _streams(settings: SimulationSettings, index: int) -> list[np.random.Generator]:

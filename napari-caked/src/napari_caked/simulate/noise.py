@@ -7,6 +7,7 @@ the beam leaves of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ICE_POTENTIAL", "coloured_noise", "count_electrons", "modulation_transfer", "solvent_power"]
+__all__ = ["ICE_POTENTIAL", "coloured_noise", "count_electrons", "directional", "modulation_transfer", "solvent_power"]
 
 #: Mean potential of vitreous ice, V.
 ICE_POTENTIAL = 3.6
@@ -67,6 +68,26 @@ def coloured_noise(rng: np.random.Generator, shape: tuple[int, int], amplitude: 
     import torch
 
     return torch.fft.rfft2(torch.from_numpy(rng.standard_normal(shape, np.float32))) * amplitude
+
+
+def directional(grid: Sequence[Sequence[float]], shape: tuple[int, int]) -> torch.Tensor:
+    """Factor of the power ``(y, x // 2 + 1)`` from a coarse grid of it.
+
+    Parameters
+    ----------
+    grid
+        Rows from minus to plus the Nyquist frequency, columns from 0 to it.
+    shape
+        ``(y, x)`` of the image.
+    """
+    import torch
+    from scipy.ndimage import map_coordinates
+
+    values = np.asarray(grid, np.float32)
+    rows = (2 * np.fft.fftfreq(shape[0]) + 1) / 2 * (values.shape[0] - 1)
+    columns = 2 * np.fft.rfftfreq(shape[1]) * (values.shape[1] - 1)
+    places = np.meshgrid(rows.astype(np.float32), columns.astype(np.float32), indexing="ij")
+    return torch.from_numpy(map_coordinates(values, places, order=1, mode="nearest"))
 
 
 def modulation_transfer(frequency: torch.Tensor, pixel_size: float, at_nyquist: float) -> torch.Tensor:

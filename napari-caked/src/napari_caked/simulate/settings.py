@@ -13,6 +13,7 @@ from napari_caked.errors import SettingsError
 __all__ = [
     "CameraSettings",
     "DecoySettings",
+    "Look",
     "MeasuredNoise",
     "OpticsSettings",
     "SceneSettings",
@@ -186,6 +187,40 @@ class CameraSettings:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What one real micrograph looks like, apart from its particles.
+
+    Attributes
+    ----------
+    mean, deviation
+        In its own units.
+    power
+        Of its noise, over that of white noise of the same deviation, at the frequencies of :class:`MeasuredNoise`.
+    directions
+        Rows from minus to plus the Nyquist frequency, columns from 0 to it: by what the power differs from that of its
+        ring; empty for a power that is the same in all directions.
+    grain
+        Skew of what every electron adds, and the width in pixels of the puff that it leaves
+        (:mod:`.likeness_grain`); 0 for Gaussian noise.
+    greys
+        Two rising rows: values as simulated, and those that real pixels have instead; empty for no change.
+    defocus
+        µm of under-focus, None where it could not be measured.
+    """
+
+    mean: float
+    deviation: float
+    power: tuple[float, ...]
+    directions: tuple[tuple[float, ...], ...] = ()
+    grain: tuple[float, float] = (0.0, 0.0)
+    greys: tuple[tuple[float, ...], tuple[float, ...]] | tuple[()] = ()
+    defocus: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(_positive(self.deviation), "deviation", self.deviation, "give more than 0")
+
+
+@dataclass(frozen=True)
 class MeasuredNoise:
     """Background of real micrographs; takes the place of the ice, of its hills and of the counted electrons.
 
@@ -197,6 +232,12 @@ class MeasuredNoise:
         Deviations that a relative contrast of 1 makes.
     frequency, power
         Of the noise: 1/Å, and the power over that of white noise of that deviation.
+    transfer
+        What processing has left of amplitudes, at the same frequencies; empty for everything.
+    looks
+        Of single real micrographs: simulated ones take after one after the other. Without any, all are like the mean.
+    whole
+        Whether values are whole numbers.
     """
 
     mean: float
@@ -204,12 +245,24 @@ class MeasuredNoise:
     strength: float
     frequency: tuple[float, ...]
     power: tuple[float, ...]
+    transfer: tuple[float, ...] = ()
+    looks: tuple[Look, ...] = ()
+    whole: bool = False
 
     def __post_init__(self) -> None:
         _require(_positive(self.deviation), "deviation", self.deviation, "give more than 0")
         _require(self.strength >= 0, "strength", self.strength, "give 0 or more")
         right = len(self.frequency) == len(self.power) > 1 and min(self.power) >= 0
         _require(right, "power", f"a curve of {len(self.power)} points", "give as many powers as frequencies")
+        for curve in (self.transfer, *(look.power for look in self.looks)):
+            right = len(curve) in (0, len(self.frequency))
+            _require(right, "power", f"a curve of {len(curve)} points", "give as many values as frequencies")
+
+    def look(self, index: int) -> Look:
+        """What micrograph number ``index`` takes after."""
+        if self.looks:
+            return self.looks[index % len(self.looks)]
+        return Look(self.mean, self.deviation, self.power)
 
 
 @dataclass(frozen=True)

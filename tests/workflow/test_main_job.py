@@ -74,7 +74,7 @@ def command_here(monkeypatch, capsys):
 
 
 def test_from_an_entry_number_to_a_star_file(server, tmp_path):
-    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4, steps=150), server.archive)
+    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4, steps=80), server.archive)
     files = report(result, tmp_path / "out")
     assert len(result.labels) == 10
     assert set(result.held_out).isdisjoint(result.labels.micrographs[i] for i in result.labels.micrograph_index)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer, Points
 
 __all__ = [
+    "SHOWN_ONLY",
     "is_negatives",
     "is_ours",
     "labels_layer",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _NEGATIVES = "not particles"
-_SHOWN_ONLY = "napari-caked: shown only"
+SHOWN_ONLY = "napari-caked: shown only"
 
 
 def pixel_size_of(layer: Image) -> float | None:
@@ -126,7 +127,7 @@ def is_negatives(layer: Layer) -> bool:
 
 def is_ours(layer: Layer) -> bool:
     """Whether a layer is there to be looked at only: suggestions, a score map."""
-    return bool(layer.metadata.get(_SHOWN_ONLY))
+    return bool(layer.metadata.get(SHOWN_ONLY))
 
 
 def suggestions_layer(table: ParticleTable, micrographs: Image, diameter: float) -> LayerData:
@@ -135,7 +136,7 @@ def suggestions_layer(table: ParticleTable, micrographs: Image, diameter: float)
         micrographs, table, "suggestions", "white", 1.6 * diameter, pixel_size_of(micrographs)
     )
     attributes["border_width"] = 0.03
-    attributes["metadata"] |= {_SHOWN_ONLY: True}
+    attributes["metadata"] |= {SHOWN_ONLY: True}
     return data, attributes, kind
 
 
@@ -167,7 +168,7 @@ def score_layer(micrographs: Image, index: int, scores: np.ndarray, spacing: tup
         },
         "blending": "translucent",
         "interpolation2d": "linear",
-        "metadata": {"micrograph": index, _SHOWN_ONLY: True},
+        "metadata": {"micrograph": index, SHOWN_ONLY: True},
     }
     return np.asarray(scores, np.float32)[None], attributes, "image"
 

@@ -41,6 +41,8 @@ PROTEIN_OVER_ICE = 2.5
 VOLUME_PER_DALTON = 1.23
 #: Share of the whole, and so of the greatest, projected potential from which on a pixel belongs to the particle.
 _SUPPORT = 0.1
+#: Pixels along a side from which on a volume can be projected.
+_LEAST_SIDE = 10
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,19 @@ def bank_of(
         Particle diameter in Å; None measures it.
     broken
         How many projections of broken particles to make.
+
+    Raises
+    ------
+    SettingsError
+        The density is but a few of these pixels wide.
     """
     rng = np.random.default_rng((seed, 0xBA27))
     rotations = draw_rotations(settings, rng)
     volume = _resampled(density, pixel_size)
+    if len(volume) < _LEAST_SIDE:
+        raise SettingsError(
+            f"pixel_size: {pixel_size:g} Å per pixel leave {density.name} {len(volume)} pixels wide; give fewer Å"
+        )
     images = project(volume, rotations) * np.float32(pixel_size)
     # Each break is seen from four sides: a projection costs little, another volume much.
     parts = [project(_cut(volume, rng), _anyhow(4, rng)) for _ in range(-(-broken // 4))]

@@ -29,6 +29,8 @@ from napari_caked.widgets._inbox import Inbox
 from napari_caked.widgets._keeping import Keeper
 from napari_caked.widgets._messages import Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
+from napari_caked.widgets._sim_answers import answers as simulation_answers
+from napari_caked.widgets._sim_messages import MatchJob, PreviewJob, SaveJob, StackJob
 from napari_caked.widgets._wire import send
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import MicrographSeries
@@ -85,6 +87,8 @@ def _answers(request: Any, inbox: Inbox) -> Iterator[Message]:
             return _pick(_series(request, inbox), _model_in(request.model), request)
         case Job():
             return _train_and_pick(request, inbox)
+        case PreviewJob() | MatchJob() | StackJob() | SaveJob():
+            return simulation_answers(request, inbox)
     raise TypeError(f"the helper cannot answer a {type(request).__name__}")
 
 

@@ -83,6 +83,15 @@ class Inbox:
             self._say(Read(index))
             return np.asarray(self.request())
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a message that :meth:`request` would return at once."""
+        return not self._answers.empty()
+
+    def say(self, message: object) -> None:
+        """Send a message to the window, from any thread."""
+        self._say(message)
+
     def wait(self, seconds: float) -> None:
         """Sleep until a command comes, but no longer than this."""
         with self._heard:

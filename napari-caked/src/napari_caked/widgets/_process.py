@@ -67,7 +67,7 @@ class Helper:
             raise
         except Exception as error:
             if not self.cancelled:
-                _LOG.exception("the training helper failed")
+                _LOG.exception("the helper process failed")
                 message = f"unexpected {type(error).__name__}: {error}; see Help > Show logs"
                 raise TrainingError(message) from error
 
@@ -115,7 +115,7 @@ class Helper:
         except OSError:  # the process is gone, and its last words say why
             pass
         except Exception:
-            _LOG.exception("a message to the training helper could not be sent")
+            _LOG.exception("a message to the helper process could not be sent")
             process.kill()
 
     def _conversation(
@@ -128,7 +128,7 @@ class Helper:
                 return
             if isinstance(message, Failed):
                 if message.traceback:
-                    _LOG.error("the training helper failed:\n%s", message.traceback)
+                    _LOG.error("the helper process failed:\n%s", message.traceback)
                     raise TrainingError(f"unexpected {message.message}; see Help > Show logs")
                 raise TrainingError(message.message)
             if isinstance(message, Read) and read is not None:
@@ -153,6 +153,6 @@ def _last_words(process: subprocess.Popen[bytes], errors: IO[bytes]) -> str:
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
     if lines:
-        _LOG.error("the training helper wrote:\n%s", "\n".join(lines[-40:]))
+        _LOG.error("the helper process wrote:\n%s", "\n".join(lines[-40:]))
     reason = f": {lines[-1]}" if lines else "; it may have run out of memory"
-    return f"the training process ended early (exit code {code}){reason}"
+    return f"the helper process ended early (exit code {code}){reason}"

@@ -15,16 +15,26 @@ from typing import IO, Any
 import numpy as np
 
 from napari_caked import settings
+from napari_caked.simulate import settings as simulation_settings
 from napari_caked.widgets import _messages as messages
+from napari_caked.widgets import _sim_messages as simulation_messages
 from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["receive", "send"]
 
+_SIMULATION = simulation_settings, simulation_messages
+
+
+def _name_of(cls: type) -> str:
+    """Name of a class, told apart from those of other modules."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 _CLASSES = {
-    cls.__name__: cls
+    _name_of(cls): cls
     for cls in (
         *(getattr(messages, name) for name in messages.__all__ if name not in ("Command", "Message")),
-        *(getattr(settings, name) for name in settings.__all__),
+        *(getattr(module, name) for module in (settings, *_SIMULATION) for name in module.__all__),
         ParticleTable,
     )
 }
@@ -79,16 +89,22 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.dtype):
         return {"is": "dtype", "of": value.str}
     if isinstance(value, pd.DataFrame):
-        columns = {str(name): _packed(column.to_numpy(), arrays) for name, column in value.items()}
+        columns = {str(name): _packed(_plain(column.to_numpy()), arrays) for name, column in value.items()}
         return {"is": "frame", "of": columns, "rows": len(value)}
     if isinstance(value, dict):
         return {"is": "dict", "of": {str(name): _packed(item, arrays) for name, item in value.items()}}
     if isinstance(value, list | tuple):
         return {"is": type(value).__name__, "of": [_packed(item, arrays) for item in value]}
-    if is_dataclass(value) and type(value).__name__ in _CLASSES:
+    if is_dataclass(value) and _name_of(type(value)) in _CLASSES:
         parts = {field.name: _packed(getattr(value, field.name), arrays) for field in fields(value)}
-        return {"is": "object", "class": type(value).__name__, "of": parts}
+        return {"is": "object", "class": _name_of(type(value)), "of": parts}
     raise TypeError(f"a message cannot hold a {type(value).__name__}")
+
+
+def _plain(column: np.ndarray) -> np.ndarray:
+    """Column of a table; pandas keeps words as Python objects."""
+    words = column.dtype.hasobject and all(isinstance(value, str) for value in column)
+    return column.astype(np.str_) if words else column
 
 
 def _unpacked(value: Any, arrays: Any) -> Any:

@@ -221,22 +221,36 @@ def fetch_plddt(
         return alphafold.read_plddt(body, kept.url)
 
 
-def fetch_protein(identifier: str, *, settings: DatabaseSettings | None = None, refresh: bool = False) -> Protein:
+def fetch_protein(
+    identifier: str,
+    *,
+    settings: DatabaseSettings | None = None,
+    refresh: bool = False,
+    stop: threading.Event | None = None,
+) -> Protein:
     """What UniProt says of a protein, with its features."""
-    way = Way(settings or DatabaseSettings(), refresh)
+    way = Way(settings or DatabaseSettings(), refresh, stop=stop)
     return uniprot.protein_of(_accession(identifier, way), way)
 
 
 def find_predictions(
-    identifier: str, *, settings: DatabaseSettings | None = None, refresh: bool = False
+    identifier: str,
+    *,
+    settings: DatabaseSettings | None = None,
+    refresh: bool = False,
+    stop: threading.Event | None = None,
 ) -> tuple[Prediction, ...]:
     """Models of a protein in AlphaFold DB: canonical sequence, isoforms, fragments, complexes."""
-    way = Way(settings or DatabaseSettings(), refresh)
+    way = Way(settings or DatabaseSettings(), refresh, stop=stop)
     return alphafold.predictions_of(_accession(identifier, way), way)
 
 
 def find_structures(
-    identifier: str, *, settings: DatabaseSettings | None = None, refresh: bool = False
+    identifier: str,
+    *,
+    settings: DatabaseSettings | None = None,
+    refresh: bool = False,
+    stop: threading.Event | None = None,
 ) -> StructureTable:
     """Structures of a protein in the PDB as a ranked table, for the user to choose from.
 
@@ -244,10 +258,10 @@ def find_structures(
     ----------
     identifier
         UniProt accession, entry name, or gene with its organism.
-    settings, refresh
+    settings, refresh, stop
         As in :func:`fetch_file`.
     """
-    way = Way(settings or DatabaseSettings(), refresh)
+    way = Way(settings or DatabaseSettings(), refresh, stop=stop)
     return tables.structures_of(_accession(identifier, way).split("-")[0], way)
 
 

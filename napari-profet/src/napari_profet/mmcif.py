@@ -1,4 +1,4 @@
-"""Between the text of a structure file and arrays: mmCIF both ways, PDB one way.
+"""Between the content of a structure file and arrays: mmCIF both ways, BinaryCIF and PDB one way.
 
 A structure is kept as an atom table and a *header*: the mmCIF text of everything else (sequences, entities, cell,
 citation). So nothing is lost between reading and writing, whether this package understands it or not.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_profet import binarycif
 from napari_profet.atoms import COLUMNS, POSITION_TAGS, Column
 from napari_profet.errors import FormatError
 from napari_profet.seqadv import add_differences
@@ -42,7 +43,7 @@ def parse(content: bytes, source: str) -> tuple[np.ndarray, pd.DataFrame, str]:
     Parameters
     ----------
     content
-        The whole file: mmCIF or PDB, plain or compressed by gzip. What it is, is decided by the content.
+        The whole file: mmCIF, BinaryCIF or PDB, plain or compressed by gzip. What it is, is decided by the content.
     source
         The file's name or address, for messages.
 
@@ -60,6 +61,8 @@ def parse(content: bytes, source: str) -> tuple[np.ndarray, pd.DataFrame, str]:
     FormatError
         The content is not a structure, or a damaged one.
     """
+    from gemmi import cif
+
     content = _unpacked(content, source)
     beginning = content[:2000].lstrip().lower()
     if not beginning:
@@ -68,8 +71,10 @@ def parse(content: bytes, source: str) -> tuple[np.ndarray, pd.DataFrame, str]:
         raise FormatError(f"{source}: this is a web page or XML, not a structure in mmCIF or PDB format")
     # gemmi reports damage by several kinds of exceptions, from Python's and from C++'s.
     try:
-        if beginning.startswith((b"data_", b"#")):
-            block = _structure_block(content, source)
+        if binarycif.is_binary_cif(content):
+            block = _structure_block(binarycif.read_binary_cif(content, source), source)
+        elif beginning.startswith((b"data_", b"#")):
+            block = _structure_block(cif.read_string(content), source)
         else:
             block = _block_from_pdb(content, source)
         return _taken_apart(block, source)
@@ -119,10 +124,12 @@ def compose(name: str, positions: np.ndarray, atoms: pd.DataFrame, header: str) 
 
 
 def _unpacked(content: bytes, source: str) -> bytes:
-    """Plain bytes in UTF-8, without the mark that some editors put first."""
+    """Plain bytes, of text in UTF-8 without the mark that some editors put first."""
     try:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
+        if binarycif.is_binary_cif(content):
+            return content
         content.decode()
     except UnicodeDecodeError:
         # Old programs wrote names and titles in Latin-1, which is no reason not to show the atoms.
@@ -132,11 +139,8 @@ def _unpacked(content: bytes, source: str) -> bytes:
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
-def _structure_block(content: bytes, source: str) -> cif.Block:
+def _structure_block(document: cif.Document, source: str) -> cif.Block:
     """The first block of an mmCIF file that holds atoms with Cartesian positions."""
-    from gemmi import cif
-
-    document = cif.read_string(content)
     for block in document:
         if len(block.find_values("_atom_site.Cartn_x")):
             return block

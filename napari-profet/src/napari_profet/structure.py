@@ -126,7 +126,7 @@ def parse_structure(content: bytes, source: str) -> Structure:
 
 
 def read_structure(path: str | os.PathLike[str]) -> Structure:
-    """Structure from a file in mmCIF or PDB format, plain or compressed by gzip.
+    """Structure from a file in mmCIF, BinaryCIF or PDB format, plain or compressed by gzip.
 
     Parameters
     ----------

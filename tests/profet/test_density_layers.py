@@ -14,7 +14,7 @@ from napari.layers import Layer
 
 from napari_profet import Structure, helix_bundle
 from napari_profet.density import Density
-from napari_profet.errors import FormatError, LayerError
+from napari_profet.errors import DensityError, FormatError, LayerError
 from napari_profet.layers_density import (
     aligned_error_layer,
     density_from_layer,
@@ -63,7 +63,7 @@ def test_a_surface_encloses_the_ball_where_it_is() -> None:
     # The divergence theorem: outward faces, taken in x, y, z, enclose a positive volume.
     a, b, c = (world[faces[:, corner]][:, ::-1] - middle[::-1] for corner in range(3))
     assert np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6 == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.02)
-    with pytest.raises(LayerError, match="between"):
+    with pytest.raises(DensityError, match="between"):
         surface_layer(ball(12.0), 100.0)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from napari_profet.density import Density
 from napari_profet.errors import LayerError
 from napari_profet.layers import ColourBy, structure_layer
+from napari_profet.mesh import Mesh, isosurface
 from napari_profet.pae import AlignedError
 from napari_profet.structure import Structure
 
@@ -21,7 +22,6 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 _TRACED = {"CA": ("C", 4.5), "P": ("P", 8.0)}
 # Dark green is sure, white is anybody's guess: the colours of AlphaFold DB.
 _ERROR_COLOURS = ((0.0, 0.27, 0.11, 1.0), (0.45, 0.77, 0.46, 1.0), (1.0, 1.0, 1.0, 1.0))
-_LARGEST_MESH = 200
 
 
 def density_layer(density: Density) -> LayerTuple:
@@ -73,41 +73,35 @@ def density_from_layer(data: Any, attributes: Mapping[str, Any]) -> Density:
     return Density(volume, float(scale.mean()), (z, y, x), told.get("unit", ""), name, told.get("source", ""))
 
 
-def surface_layer(density: Density, level: float | None = None) -> LayerTuple:
-    """Surface layer of a density, by marching cubes (Lewiner et al. 2003, J. Graph. Tools 8, 1).
+def surface_layer(density: Density, level: float | None = None, *, mesh: Mesh | None = None) -> LayerTuple:
+    """Surface layer of a density.
 
     Parameters
     ----------
     density
-        The volume. Of more than 200 voxels along an axis only every second, third, ... is looked at.
+        The volume.
     level
         Where the surface lies, in the unit of the data; 2.5 standard deviations above the mean unless given.
+    mesh
+        From :func:`napari_profet.mesh.isosurface`, if it has been made already.
 
     Raises
     ------
-    LayerError
+    DensityError
         The level is not between the smallest and the largest value.
     """
-    from skimage.measure import marching_cubes
-
-    data = density.data.copy()  # scikit-image takes no read-only array.
-    if level is None:
-        level = float(data.mean(dtype=float) + 2.5 * data.std(dtype=float))
-    low, high = float(data.min()), float(data.max())
-    if not low < level < high:
-        raise LayerError(f"{density.name}: a surface at {level:g} needs a level between {low:g} and {high:g}")
-    step = -(-max(data.shape) // _LARGEST_MESH)
-    vertices, faces, _, _ = marching_cubes(data, level, step_size=step)
+    mesh = isosurface(density, level) if mesh is None else mesh
+    colours = np.broadcast_to(np.array([0.55, 0.7, 0.9, 1.0], dtype=np.float32), (len(mesh.vertices), 4))
     attributes = _place(density) | {
-        "name": f"{density.name} at {level:.3g}{' V' if density.unit else ''}",
+        "name": f"{density.name} at {mesh.level:.3g}{' V' if density.unit else ''}",
         "shading": "smooth",
         # What lies within stays to be seen.
         "blending": "translucent_no_depth",
         "opacity": 0.5,
-        "vertex_colors": np.broadcast_to(np.array([0.55, 0.7, 0.9, 1.0], dtype=np.float32), (len(vertices), 4)),
-        "metadata": {"density": _told(density) | {"level": level}},
+        "vertex_colors": colours,
+        "metadata": {"density": _told(density) | {"level": mesh.level}},
     }
-    return (vertices, faces), attributes, "surface"
+    return (mesh.vertices, mesh.faces), attributes, "surface"
 
 
 def trace_layer(structure: Structure, colour_by: ColourBy | str = ColourBy.CHAIN) -> LayerTuple:
@@ -182,6 +176,7 @@ def aligned_error_layer(errors: AlignedError, structure: Structure | None = None
         "contrast_limits": (0.0, errors.maximum),
         "colormap": {"name": "aligned error", "colors": np.array(_ERROR_COLOURS)},
         "interpolation2d": "nearest",
+        "interpolation3d": "nearest",
         "metadata": metadata,
     }
     return errors.errors, attributes, "image"

@@ -18,6 +18,7 @@ from napari_profet.density import Density
 from napari_profet.errors import DensityError
 from napari_profet.fourier import filtered, resampled
 from napari_profet.hydrogens import riding_hydrogens
+from napari_profet.progress import Progress, silent
 from napari_profet.structure import Structure
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def density_from_structure(
     settings: DensitySettings | None = None,
     *,
     centre: tuple[float, float, float] | None = None,
+    progress: Progress = silent,
 ) -> Density:
     """Electrostatic potential of a structure, less that of the ice it displaces.
 
@@ -126,6 +128,8 @@ def density_from_structure(
         Voxel size, box, smoothness; see :class:`DensitySettings`.
     centre
         The point, z, y, x in Å, that comes to lie at voxel n // 2; the mean of the atoms' positions unless given.
+    progress
+        Told which of three steps begins.
 
     Returns
     -------
@@ -140,13 +144,16 @@ def density_from_structure(
     settings = settings or DensitySettings()
     structure = _one_model(structure, settings.waters)
     middle = np.array(centre, dtype=float) if centre is not None else structure.positions.mean(axis=0)
+    progress(0, 3, "hydrogens")
     atoms = _visible(structure, settings.b_factor)
     scatterers = _with_hydrogens(structure, atoms) if settings.hydrogens else atoms
     box = _box(scatterers, middle, settings, structure.name)
     size = settings.voxel_size
     corner = middle - box // 2 * size
+    progress(1, 3, "potential of the atoms")
     data = _atomic_potential(scatterers, corner, box, settings)
     if settings.solvent_potential:
+        progress(2, 3, "displaced ice")
         data -= np.float32(settings.solvent_potential) * _displaced(atoms, corner, box, settings)
     z, y, x = corner
     return Density(data, size, (z, y, x), "V", structure.name, structure.source or structure.name)

@@ -11,7 +11,7 @@ class Progress(Protocol):
     """Called with what is done, what there is to do, and a few words."""
 
     def __call__(self, done: int, total: int, message: str = "") -> None:
-        """Report progress: ``done`` of ``total`` bytes; ``total`` 0 means unknown."""
+        """Report progress: ``done`` of ``total`` bytes, or of the steps that ``message`` names; 0 means unknown."""
         ...
 
 

@@ -15,7 +15,7 @@ from napari.layers import Layer, Points
 
 from napari_profet import Structure, helix_bundle, read_structure, structure_from_layer, structure_layer
 from napari_profet._reader import get_reader
-from napari_profet._writer import write_mmcif
+from napari_profet._writer import write_atoms
 from napari_profet.errors import LayerError
 
 
@@ -104,7 +104,7 @@ def test_units_are_converted(layer: Points, tmp_path: Path) -> None:
     assert np.allclose(saved(layer, tmp_path / "nm.cif").positions, layer.data * 10)
     layer.units = ("second",) * 3
     with pytest.raises(LayerError, match="second is no length"):
-        write_mmcif(str(tmp_path / "s.cif"), *layer.as_layer_data_tuple()[:2])
+        write_atoms(str(tmp_path / "s.cif"), *layer.as_layer_data_tuple()[:2])
 
 
 def test_an_added_atom_gets_a_number_of_its_own(layer: Points, tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_layers_that_are_no_structures_are_refused(layer: Points, tmp_path: Path
         (Points(np.zeros((0, 3))), "shows no atom"),
     ]:
         with pytest.raises(LayerError, match=words):
-            write_mmcif(str(path), *points.as_layer_data_tuple()[:2])
+            write_atoms(str(path), *points.as_layer_data_tuple()[:2])
     layer.shown = False
     with pytest.raises(LayerError, match="shows no atom"):
-        write_mmcif(str(path), *layer.as_layer_data_tuple()[:2])
+        write_atoms(str(path), *layer.as_layer_data_tuple()[:2])
     assert not path.exists()
 
 

@@ -1,5 +1,5 @@
 """Qt widgets: thin, no science."""
 
-from napari_profet.widgets.fetch import StructureFetcher
+from napari_profet.widgets.structure import StructureToDensity
 
-__all__ = ["StructureFetcher"]
+__all__ = ["StructureToDensity"]

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Layer
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_profet import DensitySettings, Structure, density_from_structure, helix_bundle, read_structure
 from napari_profet.cleave_plan import Reason
+from napari_profet.density import Density
+from napari_profet.layers_density import density_layer
 from napari_profet.mmcif import compose
 from napari_profet.palette import REASON_COLOURS, STAYS
 
@@ -270,3 +274,30 @@ def test_a_density_is_cancelled_and_the_window_stays_awake(fetched: tuple[Any, A
     click(qtbot, section.make_button)
     settled(qtbot, widget, lambda: "too many (512)" in widget.jobs.status.text())
     assert len(notification_manager.records) == seen + 2
+
+
+def test_a_density_goes_to_the_simulator_or_the_way_there_is_told(docked: tuple[Any, Any, Any], qtbot: Any) -> None:
+    viewer, _, widget = docked
+    widget.density.send()
+    assert "Make or open a density first" in widget.jobs.status.text()
+    axis = np.arange(32) - 16
+    ball = (6.0 - np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)).clip(0).astype(np.float32)
+    made = Density(ball, 3.0, (0.0, 0.0, 0.0), "V", "ball")
+    layer = viewer.add_layer(Layer.create(*density_layer(made)))
+
+    plugins = PluginManager.instance()
+    plugins.disable("napari-caked")
+    try:
+        click(qtbot, widget.density.send_button)
+        assert "pip install napari-caked" in widget.jobs.status.text()
+    finally:
+        plugins.enable("napari-caked")
+
+    click(qtbot, widget.density.send_button)
+    assert widget.jobs.status.text() == "ball is in the simulator."
+    _, simulator = viewer.window.add_plugin_dock_widget("napari-caked", "Simulate micrographs")
+    assert simulator.form.density.layer == layer
+    # A second time it is the same window.
+    docks = len(viewer.window.dock_widgets)
+    click(qtbot, widget.density.send_button)
+    assert len(viewer.window.dock_widgets) == docks

@@ -100,9 +100,17 @@ class DenseLearner:
         self.steps += 1
         return loss.detach()
 
-    def begin_round(self, targets: Sequence[torch.Tensor]) -> None:
-        """Learn from other targets and weights ``(2, y // 2 + 1, x // 2 + 1)`` of the micrographs, at lower rates."""
+    def replace_targets(self, targets: Sequence[torch.Tensor]) -> None:
+        """Learn from other targets and weights ``(2, y // 2 + 1, x // 2 + 1)`` of the micrographs."""
         self._crops.replace_planes(2, targets)
+
+    def read_from(self, crops: CropSource) -> None:
+        """Learn from other micrographs."""
+        self._crops = crops
+
+    def begin_round(self, targets: Sequence[torch.Tensor]) -> None:
+        """Learn from other targets and weights, as :meth:`replace_targets` takes them, at lower rates."""
+        self.replace_targets(targets)
         self._rate = _LATER_RATE * self._first_rate
         self._optimiser = self._new_optimiser()
 

@@ -13,10 +13,12 @@ from napari_caked.datasets.checks import CheckedLabels
 from napari_caked.datasets.crops import CropSource
 from napari_caked.datasets.patches import PatchSource
 from napari_caked.dense_learning import DenseLearner
+from napari_caked.general import with_template
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
+from napari_caked.opinions import Opinion, fused
 from napari_caked.patch_learning import PatchLearner
 from napari_caked.patch_settings import PatchSettings
 from napari_caked.peaks import find_peaks
@@ -31,7 +33,7 @@ from napari_caked.teaching import (
     unlabelled_probabilities,
 )
 
-__all__ = ["Classroom", "dense_learner", "new_network", "patch_learner", "reviewed_targets"]
+__all__ = ["Classroom", "dense_learner", "fused_targets", "new_network", "patch_learner", "reviewed_targets"]
 
 _IMPROVING_RATE = 1e-3
 #: A candidate nearer to what was said than this, in particle widths, is the same thing.
@@ -61,10 +63,14 @@ class Classroom:
     device: torch.device
 
 
-def new_network(settings: TrainingSettings, matched: MatchedFilter, start: PickerModel | None) -> PickerNetwork:
-    """An untrained network, or a copy of that of ``start``."""
+def new_network(
+    settings: TrainingSettings, matched: MatchedFilter, start: PickerModel | None, prior: PickerModel | None = None
+) -> PickerNetwork:
+    """A copy of the network of ``start``; or that of ``prior`` with another template; or an untrained one."""
     if start is not None:
         return copy.deepcopy(start.network)
+    if prior is not None:
+        return with_template(prior.network, matched)
     # The seed must not touch the random numbers of whoever called.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -111,25 +117,61 @@ def reviewed_targets(model: PickerModel, room: Classroom) -> list[torch.Tensor]:
     said counts more than what it thinks, the more so the less has been said, and what it is unsure of counts nothing:
     so it moves towards the labels.
     """
+    targets = []
+    for i in range(len(room.workings)):
+        said, opinion = _said(room, i), _opinion(model, room, i)
+        known = np.concatenate([_known(room, i), opinion.probabilities])
+        places = np.concatenate([said, opinion.places])
+        targets.append(_target(room, i, places, known, said, 1 - opinion.share))
+    return targets
+
+
+def fused_targets(model: PickerModel, room: Classroom, teaching: Teaching) -> list[torch.Tensor]:
+    """What the template and a picker for any particle think together, and what was said, as planes to learn from.
+
+    The two err in different places: the one knows this particle, but only its rotational average; the other knows what
+    particles, ice and carbon look like, but not this one. A place gets the mean of their log-odds, and where only one
+    of them sees anything, what the other says of its least likely tenth. A template that misses the labels has no say.
+    """
+    targets = []
+    for i, (places, probabilities) in enumerate(zip(teaching.places, teaching.probabilities, strict=True)):
+        said, opinion = _said(room, i), _opinion(model, room, i)
+        if teaching.centred:
+            first = Opinion(places[len(said) :], probabilities[len(said) :], opinion.share)
+            opinion = fused(opinion, first, _SAME * model.preprocess.particle_width)
+        known = np.concatenate([_known(room, i), opinion.probabilities])
+        emphasised = None if teaching.centred else said
+        everything = np.concatenate([said, opinion.places])
+        targets.append(_target(room, i, everything, known, emphasised, 1 - teaching.share))
+    return targets
+
+
+def _said(room: Classroom, i: int) -> np.ndarray:
+    """``(n, 2)``: labels and then negatives of a micrograph."""
+    return np.concatenate([room.checked.centres[i], room.checked.negatives[i]])
+
+
+def _known(room: Classroom, i: int) -> np.ndarray:
+    """``(n,)``: 1 for each label and 0 for each negative."""
+    return np.concatenate([np.ones(len(room.checked.centres[i])), np.zeros(len(room.checked.negatives[i]))])
+
+
+def _opinion(model: PickerModel, room: Classroom, i: int) -> Opinion:
+    """A picker's candidates on a micrograph, other than what was said, given that nobody has labelled them."""
     from scipy.spatial import cKDTree
 
     width, stride = model.preprocess.particle_width, model.network.stride
     device = next(model.network.parameters()).device
-    targets = []
-    for i, working in enumerate(room.workings):
-        scores = score_map(model.network, working.image.to(device)).cpu().numpy()
-        yx, logits = find_peaks(scores, PickSettings().minimum_distance * width / stride)
-        odds = model.spacing.adjusted(yx, model.calibration.log_odds(logits), width / stride)
-        labels, negatives = room.checked.centres[i], room.checked.negatives[i]
-        said, yx = np.concatenate([labels, negatives]), yx * stride
-        share = 0.0 if room.empty[i] else labelled_share(odds, labels)
-        p = np.zeros(len(odds)) if room.empty[i] else unlabelled_probabilities(odds, share)
-        if len(said) and len(yx):
-            free = cKDTree(said).query(yx)[0] > _SAME * width
-            yx, p = yx[free], p[free]
-        known = np.concatenate([np.ones(len(labels)), np.zeros(len(negatives)), p])
-        targets.append(_target(room, i, np.concatenate([said, yx]), known, said, 1 - share))
-    return targets
+    scores = score_map(model.network, room.workings[i].image.to(device)).cpu().numpy()
+    yx, logits = find_peaks(scores, PickSettings().minimum_distance * width / stride)
+    odds = model.spacing.adjusted(yx, model.calibration.log_odds(logits), width / stride)
+    said, yx = _said(room, i), yx * stride
+    share = 0.0 if room.empty[i] else labelled_share(odds, room.checked.centres[i])
+    p = np.zeros(len(odds)) if room.empty[i] else unlabelled_probabilities(odds, share)
+    if len(said) and len(yx):
+        free = cKDTree(said).query(yx)[0] > _SAME * width
+        yx, p = yx[free], p[free]
+    return Opinion(yx, p, share)
 
 
 def _target(

@@ -15,7 +15,15 @@ from napari_caked.datasets.checks import CheckedLabels, check_labels
 from napari_caked.dense_learning import DenseLearner
 from napari_caked.errors import LabelsError, SettingsError, TrainingError
 from napari_caked.evaluation import evaluate
-from napari_caked.learners import Classroom, dense_learner, new_network, patch_learner, reviewed_targets
+from napari_caked.general import starting_picker
+from napari_caked.learners import (
+    Classroom,
+    dense_learner,
+    fused_targets,
+    new_network,
+    patch_learner,
+    reviewed_targets,
+)
 from napari_caked.models import MatchedFilterNetwork
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.models.protocol import PickerNetwork
@@ -127,6 +135,12 @@ class Lesson:
         length = self.rounds[current] / self.steps
         return self.learner.step(float(np.clip((progress - ends[current]) / length + 1, 0, 1)))
 
+    def ask_for_an_opinion(self, teaching: Teaching) -> None:
+        """Learn from what the template and the network, as it is before it learns, think together."""
+        assert isinstance(self.learner, DenseLearner)
+        model = self._calibrated(None, self.network.eval())
+        self.learner.replace_targets(fused_targets(model, self._room, teaching))
+
     @property
     def validates(self) -> bool:
         """Whether micrographs are held out."""
@@ -202,8 +216,12 @@ class Lesson:
         return np.array([window.max() for window in windows])
 
 
-def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
-    """Look at the labels, find out how many particles there are, and set up the learning."""
+def begin(said: Said, material: Material, start: PickerModel | None, prior: PickerModel | None = None) -> Lesson:
+    """Look at the labels, find out how many particles there are, and set up the learning.
+
+    ``prior`` is a picker whose weights a new training starts from, and whose opinion is asked; the general one where
+    there is none.
+    """
     settings, series = material.settings, material.series
     workings = [material.workings[i] for i in said.learned]
     _require_room(settings, workings)
@@ -214,7 +232,8 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
     empty = [i in said.empty for i in said.learned]
     teaching = teach(workings, checked.centres, checked.negatives, settings, empty=empty, matched=old)
     room = Classroom(tuple(workings), checked, tuple(empty), settings, material.device)
-    network = new_network(settings, teaching.matched, start)
+    prior = None if start is not None else prior or starting_picker(settings)
+    network = new_network(settings, teaching.matched, start, prior)
     learner: DenseLearner | PatchLearner
     if isinstance(network, MatchedFilterNetwork):
         learner = dense_learner(network, room, teaching, start)
@@ -222,7 +241,7 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
         assert isinstance(network, PatchNetwork)
         learner = patch_learner(network, room, teaching.expected)
     record = provenance(series, said, settings, teaching.expected, material.device)
-    return Lesson(
+    lesson = Lesson(
         settings=settings,
         device=material.device,
         rounds=_rounds(settings, teaching, start),
@@ -236,6 +255,9 @@ def begin(said: Said, material: Material, start: PickerModel | None) -> Lesson:
         _material=material,
         _room=room,
     )
+    if prior is not None:
+        lesson.ask_for_an_opinion(teaching)
+    return lesson
 
 
 def _rounds(settings: TrainingSettings, teaching: Teaching, start: PickerModel | None) -> tuple[int, ...]:

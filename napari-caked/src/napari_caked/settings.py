@@ -76,6 +76,9 @@ class TrainingSettings:
         Radius of the disc around a label whose pixels count as labelled; only for networks that learn from patches.
     channels
         Width of the default network.
+    general
+        Start the default network from the general weights (:mod:`napari_caked.general`), and ask them for a second
+        opinion. They fit the default ``channels`` and ``preprocess`` only; other networks start from nothing.
     precision
         ``float32``, ``bfloat16``, ``float16`` or ``auto``: the fastest that the device computes in itself. Weights,
         sums and objectives stay in float32.
@@ -117,6 +120,7 @@ class TrainingSettings:
     inner_radius: float = 0.7
     label_radius: float = 0.2
     channels: int = 24
+    general: bool = True
     precision: str = "auto"
     hold_out: int = 0
     validate_every: int | None = None

@@ -1,0 +1,217 @@
+"""Picking before anybody has clicked: the general picker learns what it can from the micrographs themselves.
+
+Way of the data: a few micrographs are read; the general picker finds candidates, and their decoys (the same image with
+its contrast inverted) say how many of the best are chance; the surest are averaged to a template of this specimen, and
+with it everything is looked at again; the log-odds are calibrated on what is found. That takes seconds and is
+:func:`adapted`. The surest picks of such a picker can also stand for the clicks of a training: :func:`sure_picks`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from napari_caked.calibration import estimate_calibration
+from napari_caked.checkpoint import PickerModel
+from napari_caked.devices import choose_device
+from napari_caked.errors import DiameterError, LabelsError, MicrographError
+from napari_caked.general import with_template
+from napari_caked.models import MatchedFilter, MatchedFilterNetwork
+from napari_caked.picking import candidates_and_decoys, prepare_alone
+from napari_caked.preprocess import WorkingImage
+from napari_caked.settings import PickSettings
+from napari_caked.spacing import estimate_spacing
+from napari_empiarreader.coordinates import ParticleTable
+from napari_empiarreader.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from napari_empiarreader.micrographs import MicrographSeries
+
+__all__ = ["LOOKED_AT", "NamedImage", "adapted", "some_of", "spread", "sure_picks"]
+
+_log = logging.getLogger(__name__)
+
+#: Name, ``(y, x)`` values, and Å per pixel of a micrograph.
+NamedImage = tuple[str, np.ndarray, float]
+Thing = TypeVar("Thing")
+
+#: Micrographs that are looked at, evenly spread over all there are.
+LOOKED_AT = 8
+#: Decoys among as many candidates that are as good, for the template and for labels; and for the calibration.
+_SURE, _LIKELY = 0.1, 0.3
+#: Picks that a template or a training is made of, at most; and at least.
+_ENOUGH, _FEWEST = 100, 10
+#: Logits that stand for those of labels in the calibration: few, so that all the candidates decide.
+_TOLD = 20
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One micrograph with candidates, best first.
+
+    Attributes
+    ----------
+    name
+        Of the micrograph.
+    working
+        Prepared.
+    places, logits
+        ``(n, 2)`` (y, x) in working pixels, and ``(n,)``.
+    decoys
+        ``(k,)`` logits.
+    """
+
+    name: str
+    working: WorkingImage
+    places: np.ndarray
+    logits: np.ndarray
+    decoys: np.ndarray
+
+
+def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "auto") -> PickerModel:
+    """A picker with the template, the calibration and the spacing of the specimen on some micrographs.
+
+    Its network learns nothing. Where too little is found to tell, it is ``model`` as it was.
+
+    Parameters
+    ----------
+    model
+        The general picker (:func:`napari_caked.general.general_picker`), or another of its kind.
+    images
+        Micrographs of the specimen, such as :func:`some_of`; about eight are enough.
+    device
+        As of :class:`.PickSettings`.
+
+    Raises
+    ------
+    DiameterError, MicrographError
+        None of them can be picked.
+    """
+    model = _on(model, device)
+    seen = _look(model, _prepared(model, images))
+    chosen = _best(seen, _SURE, _ENOUGH)
+    if sum(map(len, chosen)) < _FEWEST:
+        return model
+    network = model.network
+    assert isinstance(network, MatchedFilterNetwork)
+    centres = [one.places[which] for one, which in zip(seen, chosen, strict=True)]
+    radius = len(network.filter.profile) - 1
+    template = MatchedFilter.from_labels([one.working.image for one in seen], centres, radius)
+    model = _on(replace(model, network=with_template(network.cpu(), template).eval()), device)
+    return _calibrated(model, _look(model, [(one.name, one.working) for one in seen]))
+
+
+def sure_picks(
+    model: PickerModel, series: MicrographSeries, images: Iterable[NamedImage], *, device: str = "auto"
+) -> ParticleTable:
+    """The surest picks of a picker, to train another from: at most a hundred, of which about a tenth is wrong.
+
+    Parameters
+    ----------
+    model, device
+        As of :func:`adapted`.
+    series
+        The micrographs whose names the table knows.
+    images
+        Some of them.
+
+    Raises
+    ------
+    LabelsError
+        There are fewer than ten.
+    DiameterError, MicrographError
+        None of them can be picked.
+    """
+    model = _on(model, device)
+    seen = _look(model, _prepared(model, images))
+    chosen = _best(seen, _SURE, _ENOUGH)
+    found = sum(map(len, chosen))
+    if found < _FEWEST:
+        raise LabelsError(
+            f"nothing on these {len(seen)} micrographs is surely a particle of {model.particle_diameter:g} Å "
+            f"({found} picks are, and {_FEWEST} are needed); check diameter and pixel size, or label ten particles"
+        )
+    rows = []
+    for one, which in zip(seen, chosen, strict=True):
+        places = one.working.rescaling.to_original(one.places[which])
+        rows.append(np.column_stack([np.full(len(which), series.names.index(one.name)), places]))
+    return ParticleTable(series.names, np.concatenate(rows))
+
+
+def some_of(series: MicrographSeries, at_most: int = LOOKED_AT, progress: Progress = silent) -> Iterator[NamedImage]:
+    """Some micrographs of a series, evenly spread.
+
+    Raises
+    ------
+    PixelSizeError
+        Nobody said the pixel size.
+    """
+    pixel_size = series.require_pixel_size()
+    chosen = spread(range(len(series)), at_most)
+    for done, index in enumerate(chosen, 1):
+        yield series.names[index], series.read(index), pixel_size
+        progress(done, len(chosen), f"looked at {series.names[index]}")
+
+
+def spread(things: Sequence[Thing], at_most: int = LOOKED_AT) -> list[Thing]:
+    """At most so many of some things, evenly spread, in their order."""
+    chosen = np.unique(np.linspace(0, len(things) - 1, min(at_most, len(things))).round().astype(int))
+    return [things[int(index)] for index in chosen]
+
+
+def _on(model: PickerModel, device: str) -> PickerModel:
+    return replace(model, network=model.network.to(choose_device(device)))
+
+
+def _prepared(model: PickerModel, images: Iterable[NamedImage]) -> list[tuple[str, WorkingImage]]:
+    """Those that can be prepared; an error only where none can."""
+    prepared, refused = [], None
+    for name, values, pixel_size in images:
+        try:
+            prepared.append((name, prepare_alone(values, name, pixel_size, model)))
+        except (MicrographError, DiameterError) as error:
+            _log.info("not looked at: %s", error)
+            refused = error
+    if not prepared:
+        raise refused or MicrographError("there is no micrograph to look at; name some that can be read")
+    return prepared
+
+
+@torch.inference_mode()
+def _look(model: PickerModel, workings: Sequence[tuple[str, WorkingImage]]) -> list[_Seen]:
+    seen = []
+    for name, working in workings:
+        (places, logits), decoys = candidates_and_decoys(model, working, PickSettings(threshold=0.0))
+        seen.append(_Seen(name, working, working.rescaling.to_rescaled(places), logits, decoys))
+    return seen
+
+
+def _best(seen: Sequence[_Seen], wrong: float, most: int | None = None) -> list[np.ndarray]:
+    """For each micrograph, which candidates are among the best of all, ``wrong`` of which the decoys call chance."""
+    logits = np.sort(np.concatenate([one.logits for one in seen]))[::-1]
+    decoys = np.sort(np.concatenate([one.decoys for one in seen]))[::-1]
+    as_good = np.searchsorted(-decoys, -logits, side="right")
+    fine = np.flatnonzero(as_good <= wrong * np.arange(1, len(logits) + 1))
+    count = int(fine[-1]) + 1 if len(fine) else 0
+    count = count if most is None else min(count, most)
+    least = logits[count - 1] if count else np.inf
+    return [np.flatnonzero(one.logits >= least) for one in seen]
+
+
+def _calibrated(model: PickerModel, seen: Sequence[_Seen]) -> PickerModel:
+    likely = np.concatenate([one.logits[which] for one, which in zip(seen, _best(seen, _LIKELY), strict=True)])
+    if len(likely) < _FEWEST:
+        return model
+    # Of all that are likely, not of the best: those would raise what is expected of a particle.
+    told = np.random.default_rng(0).permutation(likely)[:_TOLD]
+    logits, decoys = (np.concatenate([getattr(one, name) for one in seen]) for name in ("logits", "decoys"))
+    calibration = estimate_calibration(logits, told, decoys=decoys)
+    judged = [(one.places, calibration.log_odds(one.logits)) for one in seen]
+    areas = [float(one.working.valid.sum()) for one in seen]
+    spacing = estimate_spacing(judged, areas, model.preprocess.particle_width)
+    return replace(model, calibration=calibration, spacing=spacing)

@@ -27,6 +27,7 @@ __all__ = [
     "Overwrite",
     "PixelSize",
     "particles_on",
+    "positive_diameter",
     "refuse_existing",
     "require_picture",
     "say",
@@ -34,8 +35,9 @@ __all__ = [
 ]
 
 
-def _positive_diameter(diameter: float) -> float:
-    if not 0 < diameter < math.inf:
+def positive_diameter(diameter: float | None) -> float | None:
+    """The same diameter; an error where it is given and cannot be one."""
+    if diameter is not None and not 0 < diameter < math.inf:
         raise DiameterError(f"--diameter {diameter:g}: a particle diameter is positive; give it in Å")
     return diameter
 
@@ -46,7 +48,7 @@ PixelSize = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Diameter = Annotated[
-    float, typer.Option(help="Particle diameter in Å.", show_default=False, callback=_positive_diameter)
+    float, typer.Option(help="Particle diameter in Å.", show_default=False, callback=positive_diameter)
 ]
 Negatives = Annotated[Path | None, typer.Option(help="STAR file of places that are no particle.", show_default=False)]
 Empty = Annotated[

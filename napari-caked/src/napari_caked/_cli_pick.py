@@ -6,22 +6,36 @@ import logging
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_caked._cli_options import Device, Micrographs, Overwrite, PixelSize, refuse_existing
+from napari_caked._cli_options import (
+    Device,
+    Micrographs,
+    Overwrite,
+    PixelSize,
+    positive_diameter,
+    refuse_existing,
+)
 from napari_caked.errors import PickingError, SettingsError
 from napari_caked.settings import PickSettings
 from napari_empiarreader import console
 from napari_empiarreader.errors import FormatError, NothingFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+
+    from napari_caked.jobs import Micrograph
     from napari_caked.many import PickRun
 
 __all__ = ["join", "pick"]
 
+_HIDDEN: dict[str, Any] = {"show_default": False}
 #: Exit code of a run that picked all micrographs but some.
 SOME_FAILED = 3
 #: Failed micrographs that are named one by one.
@@ -31,8 +45,18 @@ _SHARD = re.compile(r"_(?P<part>\d+)-of-(?P<parts>\d+)$")
 
 def pick(
     micrographs: Micrographs,
-    model: Annotated[Path, typer.Option(help="Model from 'train' (.safetensors).", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picks to write (.star).", show_default=False)],
+    model: Annotated[
+        Path | None, typer.Option(help="Model from 'train' (.safetensors); without one, give --diameter.", **_HIDDEN)
+    ] = None,
+    diameter: Annotated[
+        float | None,
+        typer.Option(
+            help="Particle diameter in Å: the general picker adapts itself to these micrographs, without any label.",
+            callback=positive_diameter,
+            **_HIDDEN,
+        ),
+    ] = None,
     pixel_size: PixelSize = None,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Least probability of a pick; 0 writes every candidate.")
@@ -60,7 +84,7 @@ def pick(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at a micrograph that cannot be picked.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pick particles with a trained model.
+    """Pick particles with a trained model, or with the general one.
 
     Exit code 0: all micrographs were picked; 3: some could not be, and were named; 1: nothing was written.
     """
@@ -71,6 +95,8 @@ def pick(
         raise SettingsError("--workers and --scheduler are two ways of picking; choose one")
     if output.suffix.lower() != ".star":
         raise FormatError(f"{output}: picks are written as STAR; name a file that ends in .star")
+    if (model is None) == (diameter is None):
+        raise SettingsError("give either --model FILE, or --diameter Å to pick with the general picker")
     refuse_existing(output, overwrite)
     settings = PickSettings(threshold=threshold, border=border, device=device, precision=precision)
     from napari_caked.many import find_micrographs, pick_many, shard_of
@@ -79,6 +105,10 @@ def pick(
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     began = time.monotonic()
     found = find_micrographs(list(micrographs))
+    if diameter is not None:
+        model = output.with_name(f"{output.stem}_picker.safetensors")
+        _adapt(model, found, diameter, pixel_size, device, resume, overwrite)
+    assert model is not None
     if part is not None:
         found = shard_of(found, part)
     journal = output.with_name(f"{output.name}.journal")
@@ -105,6 +135,44 @@ def pick(
         typer.echo(f"the others are kept in {journal}; try these again with --resume --overwrite", err=True)
         raise typer.Exit(SOME_FAILED)
     journal.unlink(missing_ok=True)
+
+
+def _adapt(
+    path: Path,
+    found: Sequence[Micrograph],
+    diameter: float,
+    pixel_size: float | None,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Write the general picker as it is for these micrographs; all shards of a run look at the same ones."""
+    if resume and path.exists():
+        return
+    refuse_existing(path, overwrite)
+    from napari_caked.checkpoint import save_model
+    from napari_caked.general import general_picker
+    from napari_caked.zero_clicks import adapted
+
+    picker = adapted(general_picker(diameter), _readable(found, pixel_size), device=device)
+    save_model(path, replace(picker, network=picker.network.cpu()), overwrite=overwrite)
+    typer.echo(f"the general picker adapted to these micrographs: {path}", err=True)
+
+
+def _readable(found: Sequence[Micrograph], pixel_size: float | None) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Some of the micrographs; those that cannot be read are named when it is their turn to be picked."""
+    from napari_caked.jobs import read_image
+    from napari_caked.zero_clicks import spread
+    from napari_empiarreader.errors import UserError
+
+    chosen, report = spread(found), _Report()
+    for done, micrograph in enumerate(chosen, 1):
+        try:
+            image, size = read_image(micrograph, pixel_size, None)
+        except UserError:
+            continue
+        yield micrograph.name, image, size
+        report(done, len(chosen), f"looked at {micrograph.name}")
 
 
 def join(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from napari_caked.errors import PickingError
 from napari_caked.settings import PickSettings
 from napari_empiarreader.errors import UserError
 
-__all__ = ["Micrograph", "Outcome", "Picker", "Setup", "pick_here"]
+if TYPE_CHECKING:
+    from napari_empiarreader.archive import Archive
+
+__all__ = ["Micrograph", "Outcome", "Picker", "Setup", "pick_here", "read_image"]
 
 _log = logging.getLogger(__name__)
 
@@ -172,24 +175,8 @@ class Picker:
                 yield self._outcome(micrograph, image)
 
     def _read(self, micrograph: Micrograph) -> tuple[np.ndarray, float]:
-        """Image ``(y, x)`` and pixel size; past the cache of images, which nobody would ask again."""
-        from pathlib import Path
-
-        from napari_empiarreader.errors import MixedSizesError
-        from napari_empiarreader.files import ByteSource, LocalFile
-        from napari_empiarreader.micrographs.formats import open_image
-        from napari_empiarreader.micrographs.locations import find_files
-        from napari_empiarreader.micrographs.series import required_pixel_size
-
-        source: ByteSource = LocalFile(Path(micrograph.location))
-        if micrograph.location.startswith("empiar:"):
-            (source,) = find_files(micrograph.location, archive=self._opened_archive())
-        image = open_image(source)
-        sections = image.info.shape[0]
-        if micrograph.section is None and sections != 1:
-            raise MixedSizesError(f"{source.uri}: a stack of {sections} sections among micrographs; pick it alone")
-        pixel_size = self._setup.pixel_size or image.info.pixel_size
-        return image.frame(micrograph.section or 0), required_pixel_size(pixel_size, source.uri)
+        remote = micrograph.location.startswith("empiar:")
+        return read_image(micrograph, self._setup.pixel_size, self._opened_archive() if remote else None)
 
     def _opened_archive(self) -> Any:
         from dataclasses import replace
@@ -219,6 +206,32 @@ class Picker:
         from napari_caked.picking import pick_image
 
         return np.column_stack(pick_image(image, name, pixel_size, self._model, self._setup.settings))
+
+
+def read_image(micrograph: Micrograph, pixel_size: float | None, archive: Archive | None) -> tuple[np.ndarray, float]:
+    """Image ``(y, x)`` and Å per pixel; past the cache of images, which nobody would ask again.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, is a stack among micrographs, or nobody said its pixel size.
+    """
+    from pathlib import Path
+
+    from napari_empiarreader.errors import MixedSizesError
+    from napari_empiarreader.files import ByteSource, LocalFile
+    from napari_empiarreader.micrographs.formats import open_image
+    from napari_empiarreader.micrographs.locations import find_files
+    from napari_empiarreader.micrographs.series import required_pixel_size
+
+    source: ByteSource = LocalFile(Path(micrograph.location))
+    if micrograph.location.startswith("empiar:"):
+        (source,) = find_files(micrograph.location, archive=archive)
+    image = open_image(source)
+    sections = image.info.shape[0]
+    if micrograph.section is None and sections != 1:
+        raise MixedSizesError(f"{source.uri}: a stack of {sections} sections among micrographs; pick it alone")
+    return image.frame(micrograph.section or 0), required_pixel_size(pixel_size or image.info.pixel_size, source.uri)
 
 
 def pick_here(micrographs: Sequence[Micrograph], setup: Setup) -> Generator[Outcome]:

@@ -100,7 +100,7 @@ def test_errors_are_shown_by_residue() -> None:
     assert layer.axis_labels == ("aligned residue", "scored residue")
     assert layer.data_to_world((0, 7)) == pytest.approx((1, 8)), "world coordinates are residue numbers"
     assert layer.metadata["residues"][7] == {"chain": "A", "number": 8, "name": "ALA"}
-    assert tuple(layer.contrast_limits) == (0.0, 31.75)
+    assert tuple(layer.contrast_limits) == pytest.approx((0.0, 31.75), abs=0.01) and layer.contrast_limits[0] < 0
     assert layer.colormap.colors[0] == pytest.approx((0.0, 0.27, 0.11, 1.0))
     with pytest.raises(LayerError, match="has 24 residues, its aligned errors are of 8"):
         aligned_error_layer(errors, helix_bundle(8))

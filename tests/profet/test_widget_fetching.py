@@ -64,6 +64,14 @@ def test_fetch_errors_and_files(
     type_and_fetch(qtbot, widget, " ")
     assert "Type an id" in widget.jobs.status.text()
 
+    # A server that sends a page, and no mirror has it: nothing of it becomes a structure.
+    bank.faults[bank.address] = "page"
+    type_and_fetch(qtbot, widget, "1abc")
+    qtbot.waitUntil(lambda: widget.jobs.job is None, timeout=30_000)
+    assert "1ABC" in widget.jobs.status.text() and len(viewer.layers) == 0
+    del bank.faults[bank.address]
+    bank.requests.clear()
+
     # A good id, coloured by chain.
     qtbot.keyClicks(widget.fetching.colour_by, "Chain")
     type_and_fetch(qtbot, widget, "1abc")

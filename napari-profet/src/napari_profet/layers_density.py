@@ -173,7 +173,8 @@ def aligned_error_layer(errors: AlignedError, structure: Structure | None = None
         "scale": (1.0, 1.0),
         "translate": (1.0, 1.0),
         "axis_labels": ("aligned residue", "scored residue"),
-        "contrast_limits": (0.0, errors.maximum),
+        # In three dimensions napari paints nothing where a value is at the lower limit, and on the diagonal it is 0.
+        "contrast_limits": (-1e-3, errors.maximum),
         "colormap": {"name": "aligned error", "colors": np.array(_ERROR_COLOURS)},
         "interpolation2d": "nearest",
         "interpolation3d": "nearest",

@@ -22,7 +22,6 @@ from napari_empiarreader import console
 
 if TYPE_CHECKING:
     from napari_caked.simulate.like import Likeness
-    from napari_caked.simulate.project import Density
 
 __all__ = ["simulate"]
 
@@ -112,11 +111,10 @@ def simulate(
         ),
         camera=CameraSettings(dose=dose if dose is not None else CameraSettings.dose),
     )
-    volume = _density(density, voxel_size, mass)
-
-    from napari_caked.simulate.project import bank_of
+    from napari_caked.simulate.project import bank_of, density_in_volts
     from napari_caked.simulate.run import simulate_folder
 
+    volume = density_in_volts(density, voxel_size, mass)
     likeness = None
     if like:
         if size:
@@ -164,18 +162,3 @@ def _fitted(
     else:
         say(f"defocus as measured: {low:.2f} to {high:.2f} µm")
     return fitted
-
-
-def _density(path: Path, voxel_size: float | None, mass: float | None) -> Density:
-    """The density in volts, or an error where its values cannot be."""
-    from napari_caked.simulate.project import looks_like_volts, read_density, scaled_to_volts
-
-    density = read_density(path, voxel_size)
-    if mass is not None:
-        return scaled_to_volts(density, mass)
-    if not looks_like_volts(density):
-        raise SettingsError(
-            f"{path}: values up to {density.volume.max():.3g} are no potential in volts; "
-            "give the particle's --mass in kDa to scale a map in arbitrary units"
-        )
-    return density

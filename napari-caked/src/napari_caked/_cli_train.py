@@ -17,7 +17,6 @@ from napari_caked._cli_options import (
     Device,
     Diameter,
     Empty,
-    Micrographs,
     Negatives,
     Overwrite,
     PixelSize,
@@ -44,10 +43,38 @@ _HIDDEN: dict[str, Any] = {"show_default": False}
 
 
 def train(
-    micrographs: Micrographs,
-    labels: Annotated[Path, typer.Option(help="STAR file of labelled particles.", **_HIDDEN)],
     diameter: Diameter,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (.safetensors).", **_HIDDEN)],
+    micrographs: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders, patterns or empiar:// addresses.", **_HIDDEN)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="STAR file of labelled particles; without it, learns from the surest picks of the general picker.",
+            **_HIDDEN,
+        ),
+    ] = None,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MAP",
+            help="Density (MRC or CCP4, volts): learn first from micrographs simulated of it; needs no labels.",
+            **_HIDDEN,
+        ),
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="With --simulate: real micrographs to simulate in the likeness of.", **_HIDDEN),
+    ] = None,
+    dose: Annotated[
+        float | None,
+        typer.Option(help="With --simulate: electrons per Å², where the contrast cannot be measured.", **_HIDDEN),
+    ] = None,
+    mass: Annotated[
+        float | None,
+        typer.Option(help="With --simulate: kDa of the particle, for a map in arbitrary units.", **_HIDDEN),
+    ] = None,
     pixel_size: PixelSize = None,
     negatives: Negatives = None,
     empty: Empty = None,
@@ -75,6 +102,9 @@ def train(
         int | None,
         typer.Option(min=2, help="Batches to learn from; the network's own number if left out.", **_HIDDEN),
     ] = TrainingSettings.steps,
+    general: Annotated[
+        bool, typer.Option("--general/--from-nothing", help="Start from the general weights, or from random ones.")
+    ] = TrainingSettings.general,
     reviews: Annotated[
         int, typer.Option(min=0, help=f"How often {TrainingSettings.network} looks again and learns from its opinion.")
     ] = TrainingSettings.reviews,
@@ -108,7 +138,10 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a picker from labelled particles.
+    """Train a picker from labelled particles, or without any.
+
+    Without labels the general picker's surest picks take their place (--diameter is all that it needs); with --simulate
+    MAP those of a picker that has learned from simulated micrographs of that density.
 
     Ctrl-C ends a training; with --state the same command goes on where it ended.
     """
@@ -116,6 +149,15 @@ def train(
         raise FormatError(f"{output}: models are written as safetensors; name a file that ends in .safetensors")
     if state == output:
         raise SettingsError(f"{output} cannot hold both the model and the state of its training; name another file")
+    every = [*(like or []), *(micrographs or [])]
+    if not every:
+        raise SettingsError("name some micrographs to train on")
+    if simulate is None and (like or dose or mass):
+        raise SettingsError("--like, --dose and --mass belong to --simulate MAP")
+    if labels is None and (start is not None or folds is not None or validation is not None or hold_out):
+        raise SettingsError("--start, --folds, --validation and --hold-out need --labels")
+    if start is not None and simulate is not None:
+        raise SettingsError("--start improves one picker, and --simulate begins another; choose one of the two")
     if start is not None and folds is not None:
         raise SettingsError("--folds judges pickers that begin anew, and --start improves one; choose one of the two")
     if plot is not None:
@@ -138,6 +180,7 @@ def train(
         autoencoder=autoencoder,
         steps=steps,
         improving_steps=steps or TrainingSettings.improving_steps,
+        general=general,
         reviews=reviews,
         time_budget=time_budget,
         device=device,
@@ -146,14 +189,19 @@ def train(
         hold_out=hold_out,
         patience=patience,
     )
-    series = open_micrographs(micrographs, pixel_size=pixel_size)
+    series = open_micrographs(every, pixel_size=pixel_size)
     files = {"labels": labels, "negatives": negatives, "validation labels": validation}
     tables = {what: particles_on(file, series.names, what) for what, file in files.items() if file}
     said_not = with_empty(tables.get("negatives"), empty, series.names)
     tables |= {"negatives": said_not} if said_not is not None else {}
+    prior = None
+    if simulate is not None:
+        prior = _simulated(simulate, series, settings, dose, mass)
+    if labels is None:
+        tables["labels"] = _own_picks(series, settings, prior)
     if folds is not None:
         _cross_validate(series, tables, settings, folds)
-    log = _learn(series, tables, settings, old, state)
+    log = _learn(series, tables, settings, old, prior, state)
     assert log.model is not None
     save_model(output, log.model, overwrite=overwrite)
     if plot is not None:
@@ -161,7 +209,7 @@ def train(
 
         draw_learning(plot, log.losses, log.precisions)
         typer.echo(f"picture: {plot}", err=True)
-    typer.echo(f"{_summary(log)}, in {time.monotonic() - began:.0f} s: {output}")
+    typer.echo(f"{_summary(log, own=labels is None)}, in {time.monotonic() - began:.0f} s: {output}")
 
 
 @dataclass
@@ -193,11 +241,37 @@ class _Log:
                 self.model = event.model
 
 
+def _simulated(
+    density: Path, series: MicrographSeries, settings: TrainingSettings, dose: float | None, mass: float | None
+) -> PickerModel:
+    """A picker that knows the density, and has seen no real micrograph."""
+    from napari_caked.simulate.project import density_in_volts
+    from napari_caked.simulated_training import simulated_picker
+
+    volume = density_in_volts(density, mass=mass)
+    say(f"learning from micrographs of {density.name}, simulated in the likeness of these")
+    return simulated_picker(volume, series, settings, dose=dose, progress=console.progress_line)
+
+
+def _own_picks(series: MicrographSeries, settings: TrainingSettings, prior: PickerModel | None) -> ParticleTable:
+    """What stands for labels where there are none."""
+    from napari_caked.general import general_picker
+    from napari_caked.zero_clicks import adapted, some_of, sure_picks
+
+    device, images = settings.device, list(some_of(series, progress=console.progress_line))
+    picker = adapted(prior or general_picker(settings.particle_diameter), images, device=device)
+    table = sure_picks(picker, series, images, device=device)
+    whose = "the picker trained on simulated micrographs" if prior is not None else "the general picker"
+    say(f"no labels: learning from the {len(table)} surest picks of {whose} on {len(images)} micrographs")
+    return table
+
+
 def _learn(
     series: MicrographSeries,
     tables: dict[str, ParticleTable],
     settings: TrainingSettings,
     old: PickerModel | None,
+    prior: PickerModel | None,
     state: Path | None,
 ) -> _Log:
     from napari_caked.training import TrainingControl, training_events
@@ -211,6 +285,7 @@ def _learn(
             negatives=tables.get("negatives"),
             validation=tables.get("validation labels"),
             start=old,
+            prior=prior,
             state=state,
             control=control,
         ):
@@ -264,14 +339,25 @@ def _cross_validate(
     typer.echo("where not all particles are labelled, precision and what is made of it are lower bounds")
 
 
-def _summary(log: _Log) -> str:
+def _summary(log: _Log, *, own: bool) -> str:
     assert log.model is not None
     record = log.model.provenance
-    counts = {"label": "labels", "negative": "negatives", "empty micrograph": "empty_micrographs"}
-    learned = " and ".join(f"{n} {what}{'s' * (n > 1)}" for what, key in counts.items() if (n := record[key]))
+    counts = {
+        "pick of its own" if own else "label": "labels",
+        "negative": "negatives",
+        "empty micrograph": "empty_micrographs",
+    }
+    learned = " and ".join(
+        f"{n} {_plural(what) if n > 1 else what}" for what, key in counts.items() if (n := record[key])
+    )
     best = max((precision for _, precision in log.precisions), default=None)
     reached = "" if best is None else f", average precision {best:.3f} on {len(record['held_out'])} held out"
     return (
         f"trained on {record['device']} from {learned}, "
         f"{record['expected_particles']:.0f} particles expected per micrograph{reached}"
     )
+
+
+def _plural(what: str) -> str:
+    first, *rest = what.split(" of ")
+    return " of ".join([f"{first}s", *rest])

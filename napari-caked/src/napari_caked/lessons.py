@@ -232,6 +232,11 @@ def begin(said: Said, material: Material, start: PickerModel | None, prior: Pick
     empty = [i in said.empty for i in said.learned]
     teaching = teach(workings, checked.centres, checked.negatives, settings, empty=empty, matched=old)
     room = Classroom(tuple(workings), checked, tuple(empty), settings, material.device)
+    if prior is not None and settings.network != prior.network.name:
+        raise SettingsError(
+            f"the picker to start from is a network of the kind {prior.network.name}, not {settings.network}; choose "
+            "that network, or none to start from"
+        )
     prior = None if start is not None else prior or starting_picker(settings)
     network = new_network(settings, teaching.matched, start, prior)
     learner: DenseLearner | PatchLearner
@@ -249,7 +254,7 @@ def begin(said: Said, material: Material, start: PickerModel | None, prior: Pick
         learner=learner,
         expected=teaching.expected,
         warnings=tuple(str(warning) for warning in checked.warnings),
-        fingerprint=fingerprint(record, start),
+        fingerprint=fingerprint(record, start or prior),
         provenance=record,
         _said=said,
         _material=material,

@@ -169,12 +169,13 @@ def train(
     negatives: ParticleTable | None = None,
     validation: ParticleTable | None = None,
     start: PickerModel | None = None,
+    prior: PickerModel | None = None,
     state: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> PickerModel:
     """Train a picker; see :func:`training_events` for the parameters and errors. Warnings are logged."""
     for event in training_events(
-        series, labels, settings, negatives=negatives, validation=validation, start=start, state=state
+        series, labels, settings, negatives=negatives, validation=validation, start=start, prior=prior, state=state
     ):
         match event:
             case Prepared():
@@ -196,6 +197,7 @@ def training_events(
     negatives: ParticleTable | None = None,
     validation: ParticleTable | None = None,
     start: PickerModel | None = None,
+    prior: PickerModel | None = None,
     state: str | os.PathLike[str] | None = None,
     control: TrainingControl | None = None,
     preview_every: float | None = None,
@@ -217,6 +219,9 @@ def training_events(
         ``settings.hold_out`` labelled micrographs are held out.
     start
         A picker to improve, with ``settings.improving_steps``; its template, scale and network stay.
+    prior
+        A picker of the default network whose weights a new training starts from, and whose opinion is asked, in place
+        of the general one; it gets a template of the labels.
     state
         File to keep the state of the training in while it runs. Where there is one of the same training, learning goes
         on from there, exactly, in what is left of its time budget; it is removed when the training is over.
@@ -254,7 +259,7 @@ def training_events(
                 if control.cancelled:
                     yield Finished(None, 0.0)
                     return
-            lesson = begin(said, material, start)
+            lesson = begin(said, material, start, prior)
             yield from (Warned(warning) for warning in lesson.warnings)
             yield from _learn(lesson, control, Path(state) if state is not None else None, preview_every)
     except torch.OutOfMemoryError as error:

@@ -26,6 +26,7 @@ __all__ = [
     "Bank",
     "Density",
     "bank_of",
+    "density_in_volts",
     "draw_rotations",
     "eulers_of",
     "looks_like_volts",
@@ -141,6 +142,34 @@ def read_density(path: str | Path, voxel_size: float | None = None) -> Density:
     if size is None:
         raise SettingsError(f"{path}: the header holds no voxel size; give it with --voxel-size")
     return Density(np.asarray(sections, np.float32), float(size), Path(path).name)
+
+
+def density_in_volts(path: str | Path, voxel_size: float | None = None, mass: float | None = None) -> Density:
+    """Density of a map file, in volts.
+
+    Parameters
+    ----------
+    path, voxel_size
+        As of :func:`read_density`.
+    mass
+        Of the particle in kDa, to scale a map in arbitrary units.
+
+    Raises
+    ------
+    SettingsError
+        The values are no volts, and nobody said the mass.
+    FormatError, NothingFoundError
+        It cannot be read.
+    """
+    density = read_density(path, voxel_size)
+    if mass is not None:
+        return scaled_to_volts(density, mass)
+    if not looks_like_volts(density):
+        raise SettingsError(
+            f"{path}: values up to {density.volume.max():.3g} are no potential in volts; "
+            "give the particle's --mass in kDa to scale a map in arbitrary units"
+        )
+    return density
 
 
 def looks_like_volts(density: Density) -> bool:

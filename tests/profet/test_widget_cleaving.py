@@ -143,7 +143,8 @@ def test_from_an_id_to_a_density_within_ten_clicks(fetched: tuple[Any, Any, Any]
     assert new.name == "1ABC cleaved" and np.allclose(new.data, layer.data[left])
     assert list(new.features["label_residue_number"][:1]) == [1], "the sequence is shorter, too"
     assert not layer.visible and len(layer.data) == ATOMS and np.array_equal(layer.face_color, own)
-    assert cleaving.structure.layer == new and f"{ATOMS - len(left)} of {ATOMS} atoms" in widget.jobs.status.text()
+    assert cleaving.structure.layer == new
+    assert f"1ABC cleaved: {ATOMS - len(left)} of the {ATOMS} atoms of 1ABC are gone" in widget.jobs.status.text()
 
     # Click 8: the density, in volts, in its place.
     widget.density.voxel_size.setValue(2.0)
@@ -276,22 +277,27 @@ def test_a_density_is_cancelled_and_the_window_stays_awake(fetched: tuple[Any, A
     assert len(notification_manager.records) == seen + 2
 
 
-def test_a_density_goes_to_the_simulator_or_the_way_there_is_told(docked: tuple[Any, Any, Any], qtbot: Any) -> None:
+def test_a_density_goes_to_the_simulator_or_the_way_there_is_told(
+    docked: tuple[Any, Any, Any], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     viewer, _, widget = docked
     widget.density.send()
     assert "Make or open a density first" in widget.jobs.status.text()
     axis = np.arange(32) - 16
     ball = (6.0 - np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)).clip(0).astype(np.float32)
     made = Density(ball, 3.0, (0.0, 0.0, 0.0), "V", "ball")
+    # A stack of micrographs is no density.
+    viewer.add_image(np.zeros((3, 8, 8), dtype=np.float32), scale=(1, 2, 2), metadata={"micrographs": ["a", "b", "c"]})
+    viewer.add_image(np.zeros((4, 8, 8), dtype=np.float32), scale=(1, 2, 2))
+    assert widget.density.density.layer is None and not widget.density.send_button.isEnabled()
     layer = viewer.add_layer(Layer.create(*density_layer(made)))
 
-    plugins = PluginManager.instance()
-    plugins.disable("napari-caked")
-    try:
+    # As if napari-caked were not there, or one of before it had a simulator.
+    with monkeypatch.context() as without:
+        promised = PluginManager.instance().get_manifest("napari-caked").contributions
+        without.setattr(promised, "widgets", [])
         click(qtbot, widget.density.send_button)
-        assert "pip install napari-caked" in widget.jobs.status.text()
-    finally:
-        plugins.enable("napari-caked")
+    assert "pip install --upgrade napari-caked" in widget.jobs.status.text()
 
     click(qtbot, widget.density.send_button)
     assert widget.jobs.status.text() == "ball is in the simulator."

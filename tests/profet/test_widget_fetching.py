@@ -15,7 +15,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog
 
-from napari_profet import helix_bundle, write_structure
+from napari_profet import Density, helix_bundle, write_density, write_structure
 
 pytestmark = pytest.mark.gui
 
@@ -181,6 +181,20 @@ def test_a_protein_becomes_a_table_to_choose_from(docked: tuple[Any, Any, Any], 
     type_and_fetch(qtbot, widget, "P01308")
     qtbot.waitUntil(lambda: "AlphaFold DB was not asked" in widget.jobs.status.text(), timeout=20_000)
     assert "incomplete" in widget.jobs.status.text() and table.rowCount() == 0
+
+
+def test_a_map_of_emdb_is_a_density(docked: tuple[Any, Any, Any], qtbot: Any, bank: Any, tmp_path: Path) -> None:
+    viewer, _, widget = docked
+    values = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    path = write_density(tmp_path / "emd_1234.map.gz", Density(values, 1.7, (1.0, 2.0, 3.0)))
+    bank.files["/emdb/EMD-1234/map/emd_1234.map.gz"] = path.read_bytes()
+    type_and_fetch(qtbot, widget, "EMD-1234")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    layer = viewer.layers[0]
+    assert np.array_equal(layer.data, values) and layer.scale == pytest.approx((1.7,) * 3)
+    assert layer.metadata["density"]["unit"] == "", "the units of such maps are arbitrary"
+    assert "4 x 5 x 6 voxels of 1.7 Å" in widget.jobs.status.text()
+    assert widget.density.density.layer == layer and widget.density.send_button.isEnabled()
 
 
 def write_structure_of(structure: Any) -> bytes:

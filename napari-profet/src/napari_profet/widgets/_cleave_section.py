@@ -311,7 +311,7 @@ class CleaveSection(QGroupBox):
             found = found_structure(result, colours, job, proteins=proteins)
             found.layer[1]["name"] = f"{name} cleaved"
             gone = len(structure) - len(result)
-            message = f"{name}: {gone:,} of {len(structure):,} atoms are gone; the layer before it is hidden."
+            message = f"{gone:,} of the {len(structure):,} atoms of {name} are gone; that layer is hidden."
             return FoundLayer(found.layer, message, found.known)
 
         def arrived(found: FoundLayer) -> None:

@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DensitySection"]
 
+Made = tuple[tuple[Any, dict[str, Any], str], str]
+"""A layer, and what to say of it."""
+
 _SIMULATOR = ("napari-caked", "Simulate micrographs")
 _NO_SIMULATOR = (
-    "The simulator is in napari-caked, which is not installed here: pip install napari-caked. Or save the density as "
-    "MRC and simulate elsewhere."
+    "The simulator comes with napari-caked, which is missing here or too old: pip install --upgrade napari-caked. Or "
+    "save the density as MRC and simulate elsewhere."
 )
 
 
@@ -135,18 +138,21 @@ class DensitySection(QGroupBox):
             return
         snapshot, name = Snapshot.of(layer), layer.name
 
-        def work(job: Job) -> Density:
+        def work(job: Job) -> Made:
             job.progress(0, 3, "starting")
-            return helped_density(snapshot.structure(), settings, job)
-
-        def arrived(density: Density) -> None:
+            density = helped_density(snapshot.structure(), settings, job)
+            # All that looks at every voxel is done here.
             data, attributes, kind = density_layer(density)
             attributes["name"] = f"{name} density"
             attributes["metadata"]["level"] = usual_level(density)
-            self.made.emit((data, attributes, kind))
-            box = " x ".join(map(str, density.data.shape))
-            low, high = (float(end) for end in (density.data.min(), density.data.max()))
-            self._jobs.say(f"{name} density: {box} voxels of {density.voxel_size:.3g} Å, {low:.1f} to {high:.1f} V")
+            box = " x ".join(map(str, data.shape))
+            told = f"{box} voxels of {density.voxel_size:.3g} Å, {data.min():.1f} to {data.max():.1f} V"
+            return (data, attributes, kind), f"{name} density: {told}"
+
+        def arrived(made: Made) -> None:
+            layer, message = made
+            self.made.emit(layer)
+            self._jobs.say(message)
 
         self._jobs.start(f"Density of {name}", work, arrived)
 

@@ -25,6 +25,7 @@ from napari_profet.databases import (
 from napari_profet.errors import CancelledError, IdentifierError, UserError
 from napari_profet.features import ProteinFeatures
 from napari_profet.layers import ColourBy, structure_layer
+from napari_profet.residues import category, header_block
 from napari_profet.structure import Structure, read_structure
 from napari_profet.widgets._jobs import Job
 
@@ -141,8 +142,8 @@ def found_structure(
     else:
         known = Known(contents_of(structure, proteins), proteins, notes)
     layer = structure_layer(structure, colour_by)
-    message = f"{structure.name}: {structure.title or structure.name} ({len(structure):,} atoms)"
-    return FoundLayer(layer, "\n".join([message, *known.notes]), known)
+    message = f"{structure.title or structure.name} ({len(structure):,} atoms)"
+    return FoundLayer(layer, "\n".join([message, *_assemblies(structure), *known.notes]), known)
 
 
 def find_features(structure: Structure, accessions: Iterable[str], job: Job, notes: Iterable[str] = ()) -> Known:
@@ -158,6 +159,13 @@ def find_features(structure: Structure, accessions: Iterable[str], job: Job, not
         except UserError as error:
             said.append(f"no features of {accession}: {error}")
     return Known(contents_of(structure, proteins), tuple(proteins), tuple(said))
+
+
+def _assemblies(structure: Structure) -> list[str]:
+    """Which biological assemblies there are, for those who did not know."""
+    rows = category(header_block(structure), "_pdbx_struct_assembly.")
+    names = [f"{row['id']} {row.get('oligomeric_details', '')}".strip() for row in rows if row.get("id", "").isdigit()]
+    return [f"Assemblies of it: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}."] if names else []
 
 
 def find_errors(identifier: str, structure: Structure, job: Job) -> LayerTuple:
@@ -192,7 +200,7 @@ def _map(wish: Wish, job: Job) -> FoundLayer:
     kept = fetch_file(wish.identifier, What.MAP, progress=job.progress, stop=job.stop)
     density = read_density(kept.path)
     shape = " x ".join(map(str, density.data.shape))
-    return FoundLayer(density_layer(density), f"{density.name}: {shape} voxels of {density.voxel_size:.3g} Å")
+    return FoundLayer(density_layer(density), f"{shape} voxels of {density.voxel_size:.3g} Å")
 
 
 def _table(identifier: str, job: Job) -> FoundTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image, Points
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
@@ -22,8 +23,10 @@ def is_structure(layer: Layer) -> bool:
 
 
 def is_density(layer: Layer) -> bool:
-    """Whether a layer is a volume."""
-    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
+    """Whether a layer is a volume, with the same scale along its axes: a stack of micrographs is none."""
+    if not isinstance(layer, Image) or layer.ndim != 3 or layer.rgb or "micrographs" in layer.metadata:
+        return False
+    return float(np.ptp(np.abs(layer.scale))) <= 1e-3 * float(np.abs(layer.scale).mean())
 
 
 def is_aligned_error(layer: Layer) -> bool:

@@ -76,7 +76,7 @@ class StructureToDensity(QWidget):
         layer = self._add(found.layer)
         if found.known is not None:
             self.cleaving.remember(layer, found.known)
-        self.jobs.say(f"{layer.name}{found.message[found.message.index(':') :]}")
+        self.jobs.say(f"{layer.name}: {found.message}")
 
     def _add(self, layer_tuple: tuple[Any, dict[str, Any], str]) -> Layer:
         first = not self._viewer.layers

@@ -151,7 +151,7 @@ def test_a_protein_becomes_a_table_to_choose_from(docked: tuple[Any, Any, Any], 
     type_and_fetch(qtbot, widget, "INS@human")
     qtbot.waitUntil(lambda: table.isVisible() and table.rowCount() > 0, timeout=10_000)
     cells = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount())]
-    assert ["1ABC B", "X-ray", "1.80"] in cells and ["AF-P01308-F1", "predicted, 83", ""] in cells
+    assert ["1ABC B", "X-ray", "1.80"] in cells and cells[0] == ["AF-F1", "pLDDT 83", ""]
     row = cells.index(["1ABC B", "X-ray", "1.80"])
     assert table.item(row, 3).toolTip() == "residues 11 to 30 of 40"
     assert (

@@ -216,14 +216,17 @@ def _table(identifier: str, job: Job) -> FoundTable:
         notes.append(f"AlphaFold DB was not asked: {error}")
     job.check()
     found = find_structures(protein.accession, stop=job.stop)
-    rows = [*(_model_row(model) for model in models if not model.is_complex), *(_row(hit) for hit in found.hits)]
+    # The canonical sequence before its isoforms.
+    single = sorted((model for model in models if not model.is_complex), key=lambda model: len(model.model))
+    rows = [*map(_model_row, single), *map(_row, found.hits)]
     title = f"{protein.accession} {protein.name}: {protein.description} ({protein.organism})"
     return FoundTable(title, len(protein.about.sequence), tuple(rows), (*notes, *found.notes))
 
 
 def _model_row(model: Prediction) -> Row:
-    method = f"predicted, {model.plddt:.0f}"
-    return Row(model.model, Database.ALPHAFOLD, model.model, method, "", model.first, model.last)
+    # The protein stands above the table, so its accession need not be in each line: there is a bar to paint.
+    name = model.model.replace(f"-{model.accession.split('-')[0]}", "", 1)
+    return Row(model.model, Database.ALPHAFOLD, name, f"pLDDT {model.plddt:.0f}", "", model.first, model.last)
 
 
 def _row(hit: StructureHit) -> Row:
@@ -235,4 +238,5 @@ def _row(hit: StructureHit) -> Row:
 def _short(method: str) -> str:
     """A method in few letters: the column is narrow."""
     known = {"x-ray": "X-ray", "electron microscopy": "EM", "solution nmr": "NMR", "solid-state nmr": "ssNMR"}
+    known |= {"neutron": "neutrons", "electron crystallography": "ED", "fiber": "fibre"}
     return next((short for words, short in known.items() if method.lower().startswith(words)), method)

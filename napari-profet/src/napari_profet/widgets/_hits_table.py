@@ -39,6 +39,7 @@ class HitsTable(QTableWidget):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         numbers: Any = self.verticalHeader()
         numbers.hide()
+        numbers.setDefaultSectionSize(24)
         header: Any = self.horizontalHeader()
         for column in range(_COVERED):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -59,7 +60,7 @@ class HitsTable(QTableWidget):
         self._rows = table.rows
         self.setRowCount(len(table.rows))
         for number, row in enumerate(table.rows):
-            about = f"{row.name} {row.method} {row.resolution and row.resolution + ' Å'}".strip()
+            about = f"{row.identifier}: {row.method} {row.resolution and row.resolution + ' Å'}".strip()
             for column, text in enumerate((row.name, row.method, row.resolution)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(about)
@@ -83,7 +84,7 @@ class _CoverageBar(QStyledItemDelegate):
         if painter is None or not span or not (span[0] and span[2]):
             return
         first, last, length = span
-        room = QRectF(option.rect).adjusted(4, 6, -4, -6)
+        room = QRectF(option.rect).adjusted(4, 5, -4, -5)
         painter.save()
         painter.fillRect(room, QColor(128, 128, 128, 90))
         left = room.left() + room.width() * (first - 1) / length

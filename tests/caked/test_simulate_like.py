@@ -157,15 +157,16 @@ def test_each_micrograph_takes_after_a_real_one(bank, real: MicrographSeries) ->
         assert down == pytest.approx(np.diff(given, axis=0).std() / given.std(), rel=0.08)
 
 
-@pytest.mark.parametrize(("skew", "width"), [(0.8, 0.0), (0.7, 0.5), (-0.5, 0.3)])
-def test_the_grain_of_skewed_noise_is_found_again(skew: float, width: float) -> None:
-    noise = skewed_noise(np.random.default_rng(2), (900, 900), skew, width)
+@pytest.mark.parametrize(("skew", "width", "trough"), [(0.8, 0.0, 0.0), (0.7, 0.5, 0.0), (-0.6, 0.3, 0.4)])
+def test_the_grain_of_skewed_noise_is_found_again(skew: float, width: float, trough: float) -> None:
+    noise = skewed_noise(np.random.default_rng(2), (900, 900), skew, width, trough)
     assert noise.std() == pytest.approx(1.0, abs=0.01)
     # White all the same.
-    assert np.abs(radial_power(noise, 1.0)[1][40:] - 1).max() < 0.2
-    found, wide = grain_of(noise)
+    assert np.abs(radial_power(noise, 1.0)[1][40:] - 1).max() < 0.4
+    found, wide, deep = grain_of(noise)
     assert found == pytest.approx(skew, rel=0.25)
-    assert wide == pytest.approx(width, abs=0.12)
+    assert wide == pytest.approx(width, abs=0.15)
+    assert deep == pytest.approx(trough, abs=0.21)
 
 
 def test_a_filter_that_took_the_fine_detail_takes_that_of_particles(bank, real: MicrographSeries) -> None:

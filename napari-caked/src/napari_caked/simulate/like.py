@@ -20,6 +20,7 @@ from napari_caked.simulate.likeness_contrast import (
     measure_contrast,
     noise_power,
     small_copy,
+    was_filtered,
 )
 from napari_caked.simulate.likeness_defocus import DefocusFit, fit_defocus
 from napari_caked.simulate.likeness_grain import grain_of
@@ -31,7 +32,8 @@ from napari_caked.simulate.likeness_spectrum import (
     sound,
     typical_power,
 )
-from napari_caked.simulate.micrograph import dressed, expected_image
+from napari_caked.simulate.micrograph import dressed, expected_image, slow_share
+from napari_caked.simulate.optics import frequencies
 from napari_caked.simulate.project import Bank
 from napari_caked.simulate.settings import Look, MeasuredNoise, OpticsSettings, SimulationSettings
 from napari_empiarreader.progress import Progress, silent
@@ -53,9 +55,10 @@ __all__ = [
 #: Quantiles at the size of the particle.
 _QUANTILES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
 #: Deviations from the mean at whose shares of pixels grey values are compared.
-_GREYS = np.linspace(-4, 4, 33)
+_GREYS = np.linspace(-4.75, 4.75, 39)
 #: How much better the quantiles must fit with particles than without, for their contrast to be measured.
 _TOLD_APART = 0.02
+_NO_FIT = DefocusFit(float("nan"), 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,10 @@ class Measured:
         Over that of white noise of the same deviation: its rotational average, and by what it differs in each
         direction (:func:`.likeness_spectrum.directions_of`).
     grain
-        Skew and width of the puffs of single electrons (:mod:`.likeness_grain`).
+        Skew, width and trough of the puffs of single electrons (:mod:`.likeness_grain`).
     greys
-        Rising grey values, below which are the shares of a Gaussian at -4 to 4 deviations.
+        Rising grey values, less the slow background, below which are the shares of a Gaussian at -4.75 to 4.75
+        deviations; of parts without contamination.
     small
         Copy ``(y, x)`` with particles 16 pixels wide, less the mean, in deviations.
     fit
@@ -83,7 +87,7 @@ class Measured:
     deviation: float
     power: np.ndarray
     directions: np.ndarray
-    grain: tuple[float, float]
+    grain: tuple[float, float, float]
     greys: np.ndarray
     small: np.ndarray
     fit: DefocusFit
@@ -186,9 +190,10 @@ def likeness_of(
             typical_power(image, pixel_size, diameter),
             directions_of(image, pixel_size),
             grain_of(image),
-            mean + deviation * _greys(image[image != 0]),  # 0 is where nothing is shown
+            deviation * _greys(_sound_pixels(image, pixel_size, diameter)),
             small,
-            fit_defocus(frequency, power, optics),
+            # The side lobes of a filter look like Thon rings.
+            _NO_FIT if was_filtered(frequency, power, diameter) else fit_defocus(frequency, power, optics),
         )
         each.append(measured)
         quantiles.append(_band_quantiles(image, diameter / pixel_size))
@@ -279,15 +284,15 @@ def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strengt
         contrast = images[-1] / np.median(images[-1]) - 1
         parts = parts_of(contrast.shape, likeness.diameter / likeness.pixel_size)
         signals.append(np.mean([radial_power(contrast[part], bank.pixel_size)[1] for part in parts], axis=0))
-        looks.append(Look(one.mean, one.deviation, (), _rounded(one.directions), (0.0, 0.0), (), defocus))
+        looks.append(Look(one.mean, one.deviation, (), _rounded(one.directions), (0.0, 0.0, 0.0), (), defocus))
     signal = np.mean(signals, axis=0)
     left = left_by_processing(likeness.frequency, likeness.power, signal, strength, likeness.diameter)
     whole = bool((left == 1).all())  # of a filtered picture nothing is left that tells about the detector
     looks = [
         replace(
             look,
-            power=tuple(noise_power(one.power, left**2 * each, strength).tolist()),
-            grain=one.grain if whole else (0.0, 0.0),
+            power=tuple(noise_power(_unrounded(one, likeness), left**2 * each, strength).tolist()),
+            grain=one.grain if whole else (0.0, 0.0, 0.0),
         )
         for look, one, each in zip(looks, likeness.each, signals, strict=True)
     ]
@@ -300,22 +305,43 @@ def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strengt
         () if whole else tuple(left.tolist()),
         tuple(looks),
     )
+    noise = replace(noise, slow=likeness.diameter)
+    if not whole:  # what grey values are changed brings back detail that a filter has taken
+        return replace(noise, whole=likeness.whole)
     rng = np.random.default_rng((settings.seed, 0x9EE5))
-    greyed = [
-        replace(look, greys=_translation(dressed(image, noise, bank.pixel_size, rng, index), one))
-        for index, (look, one, image) in enumerate(zip(looks, likeness.each, images, strict=True))
-    ]
+    greyed = []
+    for index, (look, one, image) in enumerate(zip(looks, likeness.each, images, strict=True)):
+        made = _greys(_level(dressed(image, noise, bank.pixel_size, rng, index), bank.pixel_size, likeness.diameter))
+        greyed.append(replace(look, greys=(tuple(made.tolist()), tuple(one.greys.tolist()))))
     return replace(noise, looks=tuple(greyed), whole=likeness.whole)
+
+
+def _unrounded(one: Measured, likeness: Likeness) -> np.ndarray:
+    """Power without that of rounding to whole numbers, a twelfth of their square, which comes once more."""
+    return np.maximum(one.power - likeness.whole / 12 / one.deviation**2, 0.01 * one.power)
 
 
 def _rounded(grid: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(value), 3) for value in row) for row in grid)
 
 
-def _translation(simulated: np.ndarray, one: Measured) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Grey values as simulated, and the real ones of the same rank."""
-    made = simulated.mean() + simulated.std() * _greys((simulated - simulated.mean()) / simulated.std())
-    return tuple(made.tolist()), tuple(one.greys.tolist())
+def _sound_pixels(image: np.ndarray, pixel_size: float, diameter: float) -> np.ndarray:
+    """Pixels, less the slow background, of the parts without contamination and where specimen is shown."""
+    width = diameter / pixel_size
+    level = _level(image, pixel_size, diameter)
+    parts = sound(band(image, width), parts_of(image.shape, width))
+    values: np.ndarray = np.concatenate([level[part][image[part] != 0] for part in parts])
+    return values
+
+
+def _level(image: np.ndarray, pixel_size: float, width: float) -> np.ndarray:
+    """The image less its slow background."""
+    import torch
+
+    wave = torch.fft.rfft2(torch.from_numpy(np.asarray(image, np.float32)))
+    slow = slow_share(frequencies((image.shape[0], image.shape[1]), pixel_size), width)
+    level: np.ndarray = torch.fft.irfft2(wave * (1 - slow), s=image.shape).numpy()
+    return level
 
 
 def _greys(image: np.ndarray) -> np.ndarray:

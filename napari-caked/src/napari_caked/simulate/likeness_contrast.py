@@ -19,7 +19,16 @@ from napari_caked.simulate.optics import Focus, contrast_transfer, frequencies
 from napari_caked.simulate.project import Bank
 from napari_caked.simulate.settings import MeasuredNoise, SimulationSettings
 
-__all__ = ["SILENT", "Contrast", "left_by_processing", "measure_contrast", "noise_power", "small_bank", "small_copy"]
+__all__ = [
+    "SILENT",
+    "Contrast",
+    "left_by_processing",
+    "measure_contrast",
+    "noise_power",
+    "small_bank",
+    "small_copy",
+    "was_filtered",
+]
 
 #: Background that is none: no ice, no hills, no counting.
 SILENT = MeasuredNoise(0.0, 1.0, 1.0, (0.0, 1.0), (0.0, 0.0))
@@ -209,14 +218,22 @@ def left_by_processing(
     so the filter is by how much the power falls short of what white noise and particles have, the noise taken from
     frequencies of one particle in one to three diameters, where no filter of a picture to be looked at takes anything.
     """
-    at_size = (frequency > 0.3 / diameter) & (frequency < 0.8 / diameter)
-    end = frequency > 0.75 * frequency[-1]
-    if not at_size.any() or np.median(power[end]) > _FILTERED * np.median(power[at_size]):
+    if not was_filtered(frequency, power, diameter):
         return np.ones_like(power)
-    white = np.median(noise_power(power, signal, strength)[at_size])
+    white = np.median(noise_power(power, signal, strength)[_at_size(frequency, diameter)])
     left = np.minimum(power / (white + strength**2 * signal), 1.0)
     left[frequency < 0.8 / diameter] = 1.0
     return np.sqrt(left)
+
+
+def was_filtered(frequency: np.ndarray, power: np.ndarray, diameter: float) -> bool:
+    """Whether fine detail is so faint that a filter must have taken it."""
+    at_size, end = _at_size(frequency, diameter), frequency > 0.75 * frequency[-1]
+    return bool(at_size.any() and np.median(power[end]) < _FILTERED * np.median(power[at_size]))
+
+
+def _at_size(frequency: np.ndarray, diameter: float) -> np.ndarray:
+    return np.asarray((frequency > 0.3 / diameter) & (frequency < 0.8 / diameter))
 
 
 def small_bank(bank: Bank, factor: float) -> Bank:

@@ -7,7 +7,7 @@ in V Å, the interaction constant sigma, the envelopes E, and the share T of ele
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -176,10 +176,26 @@ def dressed(
         left = np.interp(frequency.numpy(), noise.frequency, noise.transfer).astype(np.float32)
         contrast *= torch.from_numpy(left) * turned.sqrt()
     wave += noise.strength * contrast
-    image: np.ndarray = look.mean + look.deviation * torch.fft.irfft2(wave, s=expected.shape).numpy()
+    image = torch.fft.irfft2(wave, s=expected.shape).numpy()
+    image *= look.deviation
     if look.greys:
-        image = np.interp(image, *look.greys)
+        slow = look.deviation * torch.fft.irfft2(wave * slow_share(frequency, noise.slow), s=expected.shape).numpy()
+        image = slow + _regreyed(image - slow, *look.greys)
+    image = image + look.mean
     return (np.rint(image) if noise.whole else image).astype(np.float32)
+
+
+def slow_share(frequency: torch.Tensor, width: float) -> torch.Tensor:
+    """What an average by a Gaussian of ``width`` Å leaves of amplitudes."""
+    import torch
+
+    return torch.exp(-2 * (np.pi * width * frequency) ** 2)
+
+
+def _regreyed(image: np.ndarray, simulated: Sequence[float], real: Sequence[float]) -> np.ndarray:
+    """Values in place of others of the same rank; those beyond the last one keep their distance to it."""
+    beyond = image - np.clip(image, simulated[0], simulated[-1])
+    return np.asarray(np.interp(image, simulated, real) + beyond)
 
 
 def _streams(settings: SimulationSettings, index: int) -> list[np.random.Generator]:

@@ -200,10 +200,11 @@ class Look:
         Rows from minus to plus the Nyquist frequency, columns from 0 to it: by what the power differs from that of its
         ring; empty for a power that is the same in all directions.
     grain
-        Skew of what every electron adds, and the width in pixels of the puff that it leaves
-        (:mod:`.likeness_grain`); 0 for Gaussian noise.
+        Skew of what every electron adds, the width in pixels of the puff that it leaves, and the depth of the trough
+        around it (:mod:`.likeness_grain`); 0 for Gaussian noise.
     greys
-        Two rising rows: values as simulated, and those that real pixels have instead; empty for no change.
+        Two rising rows, of values less those of a slow background: as simulated, and what real pixels have instead;
+        empty for no change.
     defocus
         µm of under-focus, None where it could not be measured.
     """
@@ -212,7 +213,7 @@ class Look:
     deviation: float
     power: tuple[float, ...]
     directions: tuple[tuple[float, ...], ...] = ()
-    grain: tuple[float, float] = (0.0, 0.0)
+    grain: tuple[float, float, float] = (0.0, 0.0, 0.0)
     greys: tuple[tuple[float, ...], tuple[float, ...]] | tuple[()] = ()
     defocus: float | None = None
 
@@ -236,6 +237,8 @@ class MeasuredNoise:
         What processing has left of amplitudes, at the same frequencies; empty for everything.
     looks
         Of single real micrographs: simulated ones take after one after the other. Without any, all are like the mean.
+    slow
+        Å; the slow background is an average by a Gaussian of so many Å.
     whole
         Whether values are whole numbers.
     """
@@ -247,6 +250,7 @@ class MeasuredNoise:
     power: tuple[float, ...]
     transfer: tuple[float, ...] = ()
     looks: tuple[Look, ...] = ()
+    slow: float = 0.0
     whole: bool = False
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 if TYPE_CHECKING:
     from napari_caked.settings import TrainingSettings
 
-__all__ = ["GENERAL_WEIGHTS", "disc", "general_picker", "starting_picker", "with_template"]
+__all__ = ["GENERAL_WEIGHTS", "disc", "general_picker", "inverted", "starting_picker", "with_template"]
 
 #: The file.
 GENERAL_WEIGHTS = Path(__file__).parent / "weights" / "general.safetensors"
@@ -51,13 +51,33 @@ def starting_picker(settings: TrainingSettings) -> PickerModel | None:
 
 
 def with_template(network: torch.nn.Module, matched: MatchedFilter) -> MatchedFilterNetwork:
-    """A copy of a network, its template another one."""
+    """A copy of a network, its template another one.
+
+    Where that is of bright particles and the network's own of dark ones, or the other way round, the copy sees images
+    with their contrast inverted.
+    """
     if not isinstance(network, MatchedFilterNetwork):
         raise TypeError(f"a {type(network).__name__} has no template")
     changed = MatchedFilterNetwork(matched.profile.clone(), network.inner, network.channels)
     learned = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("filter.")}
     changed.load_state_dict(learned, strict=False)
+    if _opposed(network.filter, matched):
+        first = changed.stem[0]
+        assert isinstance(first, torch.nn.Conv2d)
+        with torch.no_grad():
+            first.weight.neg_()
     return changed.train(network.training)
+
+
+def inverted(network: MatchedFilterNetwork) -> MatchedFilterNetwork:
+    """A copy of a network that says of an image what the network says of it with its contrast inverted."""
+    return with_template(network, MatchedFilter(-network.filter.profile))
+
+
+def _opposed(one: MatchedFilter, other: MatchedFilter) -> bool:
+    """Whether one is of dark and the other of bright particles."""
+    reach = min(len(one.profile), len(other.profile)) - 1
+    return bool((one.kernel(reach).cpu() * other.kernel(reach).cpu()).sum() < 0)
 
 
 def disc(particle_width: float, radius: int) -> MatchedFilter:

@@ -97,7 +97,8 @@ def simulated_picker(
     simulated = lazy_micrographs(bank, matched(bank, wanted, likeness, dose=dose), count)
     _log.info("%d particles on each of %d simulated micrographs", crowd, count)
     # All particles are labelled: there is nothing to review.
-    learning = replace(settings, steps=_STEPS, reviews=0, hold_out=0, patience=None, time_budget=None)
+    steps = min(_STEPS, settings.all_steps)
+    learning = replace(settings, steps=steps, reviews=0, hold_out=0, patience=None, time_budget=None)
     return train(simulated.series, simulated.particles, learning, progress=progress)
 
 

@@ -20,7 +20,7 @@ from napari_caked.calibration import estimate_calibration
 from napari_caked.checkpoint import PickerModel
 from napari_caked.devices import choose_device
 from napari_caked.errors import DiameterError, LabelsError, MicrographError
-from napari_caked.general import with_template
+from napari_caked.general import inverted, with_template
 from napari_caked.models import MatchedFilter, MatchedFilterNetwork
 from napari_caked.picking import candidates_and_decoys, prepare_alone
 from napari_caked.preprocess import WorkingImage
@@ -47,7 +47,7 @@ _SURE, _LIKELY = 0.1, 0.3
 #: Picks that a template or a training is made of, at most; and at least.
 _ENOUGH, _FEWEST = 100, 10
 #: Logits that stand for those of labels in the calibration: few, so that all the candidates decide.
-_TOLD = 20
+_TOLD, _FEW = 20, 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class _Seen:
 def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "auto") -> PickerModel:
     """A picker with the template, the calibration and the spacing of the specimen on some micrographs.
 
-    Its network learns nothing. Where too little is found to tell, it is ``model`` as it was.
+    Its network learns nothing. Particles may be dark or bright. Where too little is found for a template, it keeps its own; and where nothing is better
+    than chance, its scores say so.
 
     Parameters
     ----------
@@ -93,12 +94,19 @@ def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "
         None of them can be picked.
     """
     model = _on(model, device)
-    seen = _look(model, _prepared(model, images))
-    chosen = _best(seen, _SURE, _ENOUGH)
-    if sum(map(len, chosen)) < _FEWEST:
-        return model
+    prepared = _prepared(model, images)
+    seen = _look(model, prepared)
     network = model.network
     assert isinstance(network, MatchedFilterNetwork)
+    chosen = _best(seen, _SURE, _ENOUGH)
+    if sum(map(len, chosen)) < _FEWEST:
+        turned = _on(replace(model, network=inverted(network).eval()), device)
+        opposite = _look(turned, prepared)
+        if sum(map(len, _best(opposite, _SURE, _ENOUGH))) < _FEWEST:
+            return _calibrated(model, seen)
+        _log.info("particles are brighter than what is around them")
+        model, seen, network = turned, opposite, inverted(network)
+        chosen = _best(seen, _SURE, _ENOUGH)
     centres = [one.places[which] for one, which in zip(seen, chosen, strict=True)]
     radius = len(network.filter.profile) - 1
     template = MatchedFilter.from_labels([one.working.image for one in seen], centres, radius)
@@ -204,12 +212,13 @@ def _best(seen: Sequence[_Seen], wrong: float, most: int | None = None) -> list[
 
 
 def _calibrated(model: PickerModel, seen: Sequence[_Seen]) -> PickerModel:
-    likely = np.concatenate([one.logits[which] for one, which in zip(seen, _best(seen, _LIKELY), strict=True)])
-    if len(likely) < _FEWEST:
-        return model
-    # Of all that are likely, not of the best: those would raise what is expected of a particle.
-    told = np.random.default_rng(0).permutation(likely)[:_TOLD]
     logits, decoys = (np.concatenate([getattr(one, name) for one in seen]) for name in ("logits", "decoys"))
+    likely = np.concatenate([one.logits[which] for one, which in zip(seen, _best(seen, _LIKELY), strict=True)])
+    # Of all that are likely, not of the best: those would raise what is expected of a particle. Where none is likely,
+    # the best stand for them, and the mixture finds that they are no better than chance.
+    told = np.random.default_rng(0).permutation(likely)[:_TOLD] if len(likely) else np.sort(logits)[-_FEW:]
+    if not len(logits):
+        return model
     calibration = estimate_calibration(logits, told, decoys=decoys)
     judged = [(one.places, calibration.log_odds(one.logits)) for one in seen]
     areas = [float(one.working.valid.sum()) for one in seen]

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_caked.simulate.project import PROTEIN_OVER_ICE, Density
 
-__all__ = ["KINDS", "hollow_shell", "random_specimen"]
+__all__ = ["KINDS", "hollow_shell", "lobes", "random_specimen"]
 
 #: Kinds of particles, and how often each is drawn.
 KINDS = {"complex": 0.5, "globe": 0.1, "shell": 0.15, "barrel": 0.12, "rod": 0.08, "disc": 0.05}
@@ -20,7 +20,7 @@ _GROUPS = {
     "D4": 0.05, "D6": 0.02, "D7": 0.03, "T": 0.03, "O": 0.04,
 }  # fmt: skip
 #: Voxels across the particle, and voxels of the cube.
-_ACROSS, _SIDE = 40, 64
+_ACROSS, _SIDE = 40, 72
 _POINTS = 6000
 
 
@@ -77,18 +77,52 @@ def hollow_shell(diameter: float, thickness: float, *, bumps: bool = True) -> De
     return Density(volume.astype(np.float32), voxel, f"shell of {diameter:g} Å")
 
 
+def lobes(length: float, width: float, spread: float) -> Density:
+    """Four ellipsoids around a centre with three axes of symmetry (D2), about as beta-galactosidase's subunits lie.
+
+    Parameters
+    ----------
+    length
+        Of the whole along its longest axis, Å.
+    width
+        Of each lobe, Å.
+    spread
+        Distance of the lobes' middles from the longest axis, Å.
+
+    Returns
+    -------
+    Density
+        In volts over ice, 3 Å per voxel.
+    """
+    from scipy.special import expit
+
+    voxel = 3.0
+    half = int(np.ceil(length / 2 / voxel)) + 4
+    z, y, x = (axis * voxel for axis in np.ogrid[-half:half, -half:half, -half:half])
+    middle = length / 2 - 0.7 * width
+    volume = np.zeros((2 * half,) * 3)
+    for along, up, out in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
+        away = ((z - along * middle) / (0.7 * width)) ** 2 + ((y - up * spread * 0.8) / (0.5 * width)) ** 2
+        away = np.sqrt(away + ((x - out * spread * 0.6) / (0.5 * width)) ** 2)
+        volume = np.maximum(volume, expit((1 - away) * width / 6))
+    return Density((PROTEIN_OVER_ICE * volume).astype(np.float32), voxel, f"lobes of {length:g} Å")
+
+
 def _density(points: np.ndarray, blur: float, fullness: float, diameter: float, name: str) -> Density:
     """Protein where points ``(n, 3)`` are."""
     from dataclasses import replace
 
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import center_of_mass, gaussian_filter
 
     points = points - points.mean(axis=0)
     points = points / np.quantile(np.linalg.norm(points, axis=1), 0.99) * (_ACROSS / 2 - blur)
     edges = [np.arange(_SIDE + 1) - _SIDE / 2 - 0.5] * 3
-    count = gaussian_filter(np.histogramdd(points, edges)[0], blur)
-    usual = np.quantile(count[count > 0.05 * count.max()], 0.5)
-    volume = (PROTEIN_OVER_ICE * -np.expm1(-fullness * count / usual)).astype(np.float32)
+    # Where many points are, there is no more matter than protein has: so its middle is not that of the points.
+    for _ in range(3):
+        count = gaussian_filter(np.histogramdd(points, edges)[0], blur)
+        usual = np.quantile(count[count > 0.05 * count.max()], 0.5)
+        volume = (PROTEIN_OVER_ICE * -np.expm1(-fullness * count / usual)).astype(np.float32)
+        points = points - (np.array(center_of_mass(volume)) - _SIDE // 2)
     density = Density(volume, 1.0, name)
     return replace(density, voxel_size=diameter / density.diameter)
 

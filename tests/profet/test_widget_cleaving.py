@@ -14,6 +14,7 @@ from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog
+from superqt.utils._qthreading import WorkerBase
 
 from napari_profet import DensitySettings, Structure, density_from_structure, helix_bundle, read_structure
 from napari_profet.cleave_plan import Reason
@@ -307,3 +308,25 @@ def test_a_density_goes_to_the_simulator_or_the_way_there_is_told(
     docks = len(viewer.window.dock_widgets)
     click(qtbot, widget.density.send_button)
     assert len(viewer.window.dock_widgets) == docks
+
+
+@pytest.mark.parametrize("closed", ["dock", "viewer"])
+def test_closing_ends_the_computation(closed: str, fetched: tuple[Any, Any, Any], qtbot: Any) -> None:
+    viewer, widget, _ = fetched
+    layer = viewer.layers[0]
+    own = layer.face_color.copy()
+    tick(qtbot, widget, "Waters")
+    qtbot.waitUntil(lambda: "water" in widget.cleaving.legend.text(), timeout=20_000)
+    widget.density.voxel_size.setValue(0.25)
+    click(qtbot, widget.density.make_button)
+    qtbot.waitUntil(lambda: "potential of the atoms" in widget.jobs.status.text(), timeout=60_000)
+    if closed == "dock":
+        viewer.window.remove_dock_widget("all")
+    else:
+        viewer.close()
+    # The worker waits for the process, so both are gone.
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=10_000)
+    if closed == "dock":
+        assert np.array_equal(layer.face_color, own) and len(viewer.layers) == 1
+        # What happens to layers afterwards concerns the widget no more.
+        viewer.layers.clear()

@@ -215,6 +215,7 @@ def test_the_preview_lies_beside_the_real_one_or_on_it(qtbot, viewer, previewing
         units=("pixel", "angstrom", "angstrom"),
         metadata={"micrographs": ["a", "b"], "pixel_size": 2.0},
     )
+    viewer.dims.set_point(0, 40)  # the depth of the density
     assert previewing.form.real.layer is real and previewing.form.density.layer.name == "blobs"
     for beside, left in ((True, 120 * 1.04 * 2.0), (False, 0.0)):
         previewing.form.beside.setChecked(beside)
@@ -343,10 +344,10 @@ def test_a_stack_is_simulated_when_it_is_looked_at_and_the_trainer_takes_it(
 def test_neighbours_are_simulated_before_somebody_looks_at_them(qtbot, viewer, simulator, stack):
     from napari_empiarreader.micrographs.cache import shared_cache
 
-    series = simulator._stacks[0].series
-    key = next(k for k in shared_cache()._images if isinstance(k, tuple) and series.read(0) is shared_cache().peek(k))
+    cache, first = shared_cache(), simulator._stacks[0].series.read(0)
+    key = next(key for key in list(cache._images) if cache.peek(key) is first)[0]
     viewer.dims.set_point(0, 0)
-    qtbot.waitUntil(lambda: all(shared_cache().peek((key[0], i)) is not None for i in range(3)), timeout=SOON)
+    qtbot.waitUntil(lambda: all(cache.peek((key, index)) is not None for index in range(3)), timeout=SOON)
 
 
 def test_a_removed_stack_ends_its_process(viewer, simulator, stack):

@@ -27,7 +27,8 @@ import numpy as np
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets._inbox import Inbox
 from napari_caked.widgets._keeping import Keeper
-from napari_caked.widgets._messages import Job, Message, PickJob
+from napari_caked.widgets._label_free import adapted_to, own_labels
+from napari_caked.widgets._messages import GeneralJob, Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
 from napari_caked.widgets._sim_answers import answers as simulation_answers
 from napari_caked.widgets._sim_messages import MatchJob, PreviewJob, SaveJob, StackJob
@@ -46,9 +47,6 @@ _PREVIEW_EVERY = 2.0
 def main() -> None:
     """Answer one request."""
     outgoing, speaking = _claim_stdout(), threading.Lock()
-    # The window comes first; training takes the processor time that it leaves.
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
 
     def say(message: object) -> None:
         with speaking:
@@ -57,6 +55,10 @@ def main() -> None:
     inbox = Inbox(sys.stdin.buffer, say)
     try:
         request = inbox.request()
+        # The window comes first; training takes the processor time that it leaves. A preview is waited for.
+        if not isinstance(request, PreviewJob):
+            with contextlib.suppress(AttributeError, OSError):
+                os.nice(5)
         for message in _answers(request, inbox):
             # Nobody listens once the window is gone; the next image that is asked of it ends the helper.
             with contextlib.suppress(BrokenPipeError):
@@ -85,6 +87,8 @@ def _answers(request: Any, inbox: Inbox) -> Iterator[Message]:
             return _opened(Path(request.path))
         case PickJob():
             return _pick(_series(request, inbox), _model_in(request.model), request)
+        case GeneralJob():
+            return _adapt_and_pick(request, inbox)
         case Job():
             return _train_and_pick(request, inbox)
         case PreviewJob() | MatchJob() | StackJob() | SaveJob():
@@ -109,8 +113,21 @@ def _opened(path: Path) -> Iterator[Message]:
     yield messages.Opened(path.read_bytes(), model.particle_diameter, model.network.name, model.preprocess)
 
 
-def _series(job: Job | PickJob, inbox: Inbox) -> MicrographSeries:
+def _series(job: Job | GeneralJob | PickJob, inbox: Inbox) -> MicrographSeries:
     return MicrographSeries(job.names, job.shape, job.dtype, job.pixel_size, inbox.read, job.source)
+
+
+def _adapt_and_pick(job: GeneralJob, inbox: Inbox) -> Iterator[Message]:
+    """Make the general picker one of these micrographs; then pick the one in view, and after it all of them."""
+    series = _series(job, inbox)
+    if job.look.index is not None:
+        inbox.look = job.look
+    model, looked_at, changed = adapted_to(series, job.particle_diameter, job.picking.device, inbox.say)
+    yield messages.Adapted(_as_bytes(model), model.network.name, model.preprocess, looked_at, changed)
+    preview = Previewer(series, job, inbox)
+    preview.take(model, 0)
+    yield from preview.messages()
+    yield from _pick(series, model, job, preview)
 
 
 def _train_and_pick(job: Job, inbox: Inbox) -> Iterator[Message]:
@@ -130,9 +147,10 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
     inbox.when_stopped(control.finish)
     preview, keeper, losses, memory = Previewer(series, job, inbox), Keeper(job.keep), _Losses(), _Memory()
     model: Any = None
+    labels = own_labels(series, job, inbox.say) if job.labels is None else job.labels
     for event in training.training_events(
         series,
-        job.labels,
+        labels,
         job.training,
         negatives=job.negatives,
         start=_model_in(job.start),
@@ -223,7 +241,10 @@ def _model_in(content: bytes | None) -> Any:
         return load_model(file)
 
 
-def _pick(series: MicrographSeries, model: Any, job: Job | PickJob) -> Iterator[Message]:
+def _pick(
+    series: MicrographSeries, model: Any, job: Job | GeneralJob | PickJob, preview: Previewer | None = None
+) -> Iterator[Message]:
+    """Pick on all micrographs; with ``preview``, also what is looked at meanwhile, before its turn."""
     from napari_caked.devices import choose_device, device_in_words
     from napari_caked.errors import TrainingError
     from napari_caked.picking import picks_by_micrograph, picks_table
@@ -239,6 +260,8 @@ def _pick(series: MicrographSeries, model: Any, job: Job | PickJob) -> Iterator[
                 keep = table.features["score"].to_numpy() >= job.least_score
                 yield messages.Picked(done, len(series), table.where(keep), device)
                 parts, sent = [], time.monotonic()
+            if preview is not None and preview.wanted >= done:
+                yield from preview.messages()
     except RuntimeError as error:
         raise TrainingError(f"PyTorch failed during picking: {error}") from error
 

@@ -15,6 +15,7 @@ from napari_caked.simulate.settings import SimulationSettings
 from napari_empiarreader.layers import LayerData, layer_pixel_size, micrograph_layer, particles_layer
 
 if TYPE_CHECKING:
+    import napari.viewer
     import pandas as pd
     from napari.layers import Layer
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_empiarreader.micrographs import MicrographSeries
 
 __all__ = [
+    "bring_into_view",
     "frame_beside",
     "is_real",
     "may_be_density",
@@ -55,6 +57,16 @@ def is_real(layer: Layer) -> bool:
 def voxel_size_of(layer: Image) -> float | None:
     """Å per voxel of a density layer; None where it does not say."""
     return layer_pixel_size({"metadata": layer.metadata, "units": layer.units, "scale": layer.scale})
+
+
+def bring_into_view(viewer: napari.viewer.Viewer, layer: Layer) -> None:
+    """Move the slider to a stack of micrographs, where layers with depth have moved it away from all of them."""
+    if layer.ndim < 3:
+        return
+    axis = viewer.dims.ndim - 3
+    low, high = layer.extent.world[:, -3]
+    if not low - 0.5 <= viewer.dims.point[axis] <= high + 0.5:
+        viewer.dims.set_point(axis, float(layer.data_to_world((0,) * layer.ndim)[-3]))
 
 
 def frame_beside(real: Image | None, pixel_size: float, *, beside: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_caked.simulate.settings import SimulationSettings
 from napari_caked.widgets import _sim_messages as messages
 from napari_caked.widgets._label_set import add_quietly
 from napari_caked.widgets._process import Helper
-from napari_caked.widgets._sim_layers import frame_beside, preview_layers, preview_marks
+from napari_caked.widgets._sim_layers import bring_into_view, frame_beside, preview_layers, preview_marks
 from napari_caked.widgets._work import Work
 
 if TYPE_CHECKING:
@@ -140,6 +141,9 @@ class LivePreview:
     def _show(self, seen: messages.Seen, settings: SimulationSettings) -> None:
         real = self.real if self.real in self._viewer.layers else None
         frame = frame_beside(real, settings.pixel_size, beside=self.beside)
+        if real is not None and settings.noise is not None:  # whose grey values it has
+            low, high = real.contrast_limits
+            seen = replace(seen, limits=(low, high))
         if self.image is None or self.points is None:
             self._add(seen, settings, frame)
             return
@@ -174,6 +178,8 @@ class LivePreview:
         add_quietly(self._viewer, image, below=None)
         add_quietly(self._viewer, points, below=None)
         self.image, self.points = image, points
+        if self.real is not None and self.real in self._viewer.layers:
+            bring_into_view(self._viewer, self.real)
         self._viewer.reset_view()
 
     def _forget(self, layer: Layer) -> None:

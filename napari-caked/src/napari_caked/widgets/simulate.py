@@ -22,7 +22,7 @@ from napari_caked.widgets._process import Helper
 from napari_caked.widgets._saving import describe
 from napari_caked.widgets._sim_density import DensityChoice
 from napari_caked.widgets._sim_form import SimulatorForm
-from napari_caked.widgets._sim_layers import may_be_density
+from napari_caked.widgets._sim_layers import bring_into_view, may_be_density
 from napari_caked.widgets._sim_making import MadeStack, made_stack, opened_micrographs
 from napari_caked.widgets._sim_preview import LivePreview
 from napari_caked.widgets._sim_stack import Stack
@@ -182,6 +182,7 @@ class MicrographSimulator(QWidget):
     def _add_real(self, layer_data: LayerData) -> None:
         layer = Layer.create(*layer_data)
         self._viewer.add_layer(layer)
+        bring_into_view(self._viewer, layer)
         self.form.real.choose(layer)
 
     def match(self) -> None:
@@ -245,6 +246,7 @@ class MicrographSimulator(QWidget):
         words = f"{len(made.series)} micrographs, {len(made.layers[1].data)} particles. {_NEXT}"
         deep = [layer.name for layer in self._viewer.layers if layer.ndim >= 3 and layer not in made.layers]
         self._say(words + (f" '{deep[0]}' shares their slider; remove it to step from one to the next." * bool(deep)))
+        bring_into_view(self._viewer, made.layers[0])
         self._viewer.reset_view()
         self._look_ahead()
 

@@ -8,6 +8,8 @@ same for all pickers: match radius 20 px and a border of 32 px left out; for bet
 20 px. Every measurement is kept in a file of its own under ``--results``, and read from there unless ``--again`` is
 given; the table is made of all of them. ``_topaz.py`` says how Topaz is installed.
 
+``ours-from-nothing`` starts from random weights instead of the general ones.
+
 F1 is given at the best threshold, and at the default one: our 0.5, Topaz's logit of 0 (the same probability). A
 template has none.
 """
@@ -113,6 +115,7 @@ def _pickers(arguments: argparse.Namespace) -> dict[str, Picker]:
     torch.set_num_threads(arguments.threads)
     known: dict[str, Picker] = {
         "ours": lambda specimen, labels, seed: _ours(specimen, labels, seed, arguments.threads),
+        "ours-from-nothing": lambda specimen, labels, seed: _ours(specimen, labels, seed, arguments.threads, False),
         "template": lambda specimen, labels, seed: _template(specimen, labels, 1),
         "template-2": lambda specimen, labels, seed: _template(specimen, labels, 2),
     }
@@ -123,9 +126,10 @@ def _pickers(arguments: argparse.Namespace) -> dict[str, Picker]:
     return chosen
 
 
-def _ours(specimen: Specimen, labels: ParticleTable, seed: int, threads: int) -> Measured:
+def _ours(specimen: Specimen, labels: ParticleTable, seed: int, threads: int, general: bool = True) -> Measured:
+    settings = TrainingSettings(specimen.particle_diameter, seed=seed, general=general)
     clock = [(time.perf_counter(), time.process_time())]
-    model = train(specimen.train, labels, TrainingSettings(specimen.particle_diameter, seed=seed))
+    model = train(specimen.train, labels, settings)
     clock.append((time.perf_counter(), time.process_time()))
     picks = pick(specimen.dev, model, PickSettings(threshold=0))
     clock.append((time.perf_counter(), time.process_time()))

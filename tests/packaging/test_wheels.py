@@ -77,7 +77,13 @@ manager.discover()
 contributions = manager.get_manifest("napari-caked").contributions
 layers = contributions.sample_data[0].open()
 assert {"image", "points"} <= {layer[2] for layer in layers}, [layer[2] for layer in layers]
-print(f"{len(layers)} layers of the sample made")
+import numpy as np
+from napari_caked import pick
+from napari_caked.general import general_picker
+from napari_empiarreader.micrographs import MicrographSeries
+noise = np.random.default_rng(0).normal(size=(1, 200, 200)).astype(np.float32)
+pick(MicrographSeries.from_array(noise, ["noise.mrc"], 6.0), general_picker(120.0))
+print(f"{len(layers)} layers of the sample made, and the general weights are there")
 """,
 }
 

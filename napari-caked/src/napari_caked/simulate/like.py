@@ -282,8 +282,7 @@ def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strengt
         here = replace(plain, optics=replace(plain.optics, defocus=(defocus, defocus))) if defocus else plain
         images.append(expected_image(bank, here, index)[0])
         contrast = images[-1] / np.median(images[-1]) - 1
-        parts = parts_of(contrast.shape, likeness.diameter / likeness.pixel_size)
-        signals.append(np.mean([radial_power(contrast[part], bank.pixel_size)[1] for part in parts], axis=0))
+        signals.append(radial_power(contrast, bank.pixel_size)[1])
         looks.append(Look(one.mean, one.deviation, (), _rounded(one.directions), (0.0, 0.0, 0.0), (), defocus))
     signal = np.mean(signals, axis=0)
     left = left_by_processing(likeness.frequency, likeness.power, signal, strength, likeness.diameter)

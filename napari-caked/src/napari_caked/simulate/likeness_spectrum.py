@@ -13,6 +13,8 @@ _GRID = (49, 25)
 #: Side, in particle widths, of the parts that are judged by themselves, and how many times the usual variance at the
 #: size of the particle says that a part shows contamination or carbon.
 _PART, _UNUSUAL = 3.0, 3.0
+#: Share of a micrograph that must be left to judge its spectrum by.
+_LEAST_COVER = 0.05
 
 
 def radial_power(image: np.ndarray, pixel_size: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,19 +93,28 @@ def sound(image: np.ndarray, parts: list[tuple[slice, slice]]) -> list[tuple[sli
 
 
 def typical_power(image: np.ndarray, pixel_size: float, diameter: float) -> np.ndarray:
-    """Rotational average of the power spectrum of the sound parts; of detail wider than these, of all they cover."""
+    """Rotational average of the power spectrum of the sound parts, pixels that are 0 (no specimen) left out.
+
+    Taken of all of these parts at once, under a weight that falls smoothly to 0 at their edges: small parts by
+    themselves would smear what filters have made steep, and a sharp edge has fine detail of its own.
+    """
+    weight = _weight(image, diameter / pixel_size)
+    square = np.hanning(image.shape[0])[:, None] ** 2 * np.hanning(image.shape[1]) ** 2
+    typical = image - (image * weight).sum() / weight.sum()
+    power = radial_power(typical * weight, pixel_size)[1]
+    return np.asarray(power * square.sum() / (square * weight**2).sum())
+
+
+def _weight(image: np.ndarray, width: float) -> np.ndarray:
+    """Smooth weights ``(y, x)``: 0 in parts with contamination and where no specimen is shown, 1 well away of both."""
     from scipy.ndimage import gaussian_filter
 
-    width = diameter / pixel_size
     parts = parts_of(image.shape, width)
     good = sound(band(image, width), parts)
-    power: np.ndarray = np.mean([radial_power(image[part], pixel_size)[1] for part in good], axis=0)
-    covered = np.ones(image.shape)
+    unusable = (image == 0).astype(np.float64)
     for part in parts:
         if part not in good:
-            covered[part] = 0
-    covered = gaussian_filter(covered, width / 2)
-    frequency, whole = radial_power(image * covered, pixel_size)
-    side = parts[0][0].stop - parts[0][0].start
-    coarse = frequency * pixel_size * side < 2
-    return np.where(coarse, whole / (covered**2).mean(), power)
+            unusable[part] = 1
+    away = np.clip(1 - 2 * gaussian_filter(unusable, width / 4), 0, 1)
+    weight: np.ndarray = away**2 * (3 - 2 * away)
+    return weight if weight.mean() > _LEAST_COVER else np.ones(image.shape)

@@ -12,17 +12,21 @@ import pytest
 
 from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
 from napari_caked.widgets._messages import (
+    Adapted,
     Devices,
     Done,
     Failed,
+    GeneralJob,
     Job,
     Kept,
     Learned,
     ListDevices,
     Look,
+    Looked,
     Memory,
     Opened,
     OpenPicker,
+    OwnLabels,
     Pause,
     Picked,
     PickJob,
@@ -86,6 +90,10 @@ def through(message):
         PickJob(("a.mrc",), (64, 48), np.dtype(">i2"), 1.5, "", b"\0model", PickSettings(device="cpu"), 0.02),
         Kept("/a/picker.safetensors", None),
         Memory(2**40, None),
+        GeneralJob(("a.mrc",), (64, 48), np.dtype(">i2"), 1.5, "", 120.0, PickSettings(device="cpu"), 0.02, Look(3)),
+        Looked(1, 8),
+        Adapted(b"\0model", "matched", PreprocessSettings(), 8, False),
+        OwnLabels(83, 8),
     ],
     ids=lambda message: type(message).__name__,
 )

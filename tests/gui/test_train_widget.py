@@ -682,10 +682,10 @@ def test_the_layer_for_picks_is_there_before_training(qtbot, viewer, trainer):
 
 def test_the_long_search_for_garbage_is_over_when_the_dock_is_open(qtbot, viewer, monkeypatch):
     """Given a new process, then Python has searched all objects once the dock is seen, and not again at the next."""
-    from napari_caked.widgets import _devices, train
+    from napari_caked.widgets import _devices, _garbage, train
 
     monkeypatch.setattr(_devices, "_found", [])
-    train._clear_up.cache_clear()
+    _garbage.clear_up.cache_clear()
     trainers = [train.PickerTrainer(viewer) for _ in range(2)]
     gc.disable()
     try:
@@ -710,7 +710,10 @@ def test_no_layer_for_picks_after_the_dock_is_closed(qtbot, viewer, trainer):
     assert "picks" not in viewer.layers and "not particles" not in viewer.layers
 
 
-def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
+def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen, monkeypatch):
+    from napari_caked.widgets import train
+    from napari_caked.widgets._job_making import training_job
+
     form = trainer.form
 
     def train_and_hear(words):
@@ -743,7 +746,7 @@ def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen):
         raise RuntimeError("the disk is gone")
 
     form.diameter.setValue(48)
-    trainer._job = lambda original=trainer._job: (original()[0], broken)
+    monkeypatch.setattr(train, "training_job", lambda *form, **how: (training_job(*form, **how)[0], broken))
     train_and_hear("the disk is gone")
 
 

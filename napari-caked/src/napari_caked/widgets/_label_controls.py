@@ -151,6 +151,8 @@ class LabelControls:
 
     def accept_shown(self) -> None:
         """Make labels of all picks shown on the micrograph in view."""
+        if not self._has_labels():
+            return
         said = self.corrector.accept_shown(self.micrograph)
         picks = "One pick is a label" if said == 1 else f"{said} picks are labels"
         self._hint(f"{picks} now. <b>Ctrl-Z</b> takes it back." if said else "No pick is shown here that is no label.")
@@ -163,6 +165,8 @@ class LabelControls:
         if self.walk.under_way:
             self.walk.answer(negative=negative)
             return
+        if not self._has_labels():
+            return
         said = self.corrector.reject() if negative else self.corrector.accept()
         if not said:
             self._hint("There is no pick under the mouse, and none is selected.")
@@ -170,6 +174,12 @@ class LabelControls:
             what = {True: "no particle", False: "a label"} if said == 1 else {True: "no particles", False: "labels"}
             picks = "The pick is" if said == 1 else f"{said} picks are"
             self._hint(f"{picks} {what[negative]} now. <b>Ctrl-Z</b> takes it back, <b>Improve</b> learns from it.")
+
+    def _has_labels(self) -> bool:
+        """Whether there is a layer for answers; else it is said."""
+        if self.label_set.labels is None:
+            self._hint("There is no layer for the answers; press 'New labels'.")
+        return self.label_set.labels is not None
 
     def suggest(self) -> None:
         """Look for places whose labels would teach most, in a thread, and walk through them."""

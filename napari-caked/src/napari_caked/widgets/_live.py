@@ -48,7 +48,7 @@ class LiveLayers:
         self._parts: list[ParticleTable] = []
         self._previews: dict[int, ParticleTable] = {}
         self._before: ParticleTable | None = None
-        self._width = 0.0
+        self._width, self._learning = 0.0, True
         viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
@@ -79,9 +79,12 @@ class LiveLayers:
 
     # ---- one training -------------------------------------------------------------------------------------------
 
-    def begin(self, width: float, pixel_size: float) -> None:
-        """A training of particles ``width`` pixels wide begins; what is shown now is remembered."""
-        self._width = width
+    def begin(self, width: float, pixel_size: float, *, learning: bool = True) -> None:
+        """A training of particles ``width`` pixels wide begins; what is shown now is remembered.
+
+        Where nothing is learned, previews are picks of the final picker, and stay until their micrograph's turn.
+        """
+        self._width, self._learning = width, learning
         self._parts, self._previews, self._before = [], {}, None
         if self.picks is not None:
             self.picks.metadata["pixel_size"] = pixel_size
@@ -93,19 +96,27 @@ class LiveLayers:
         if self._before is None:
             self._before = self._shown_now(self.picks, picks.micrographs)
         self._previews[index] = picks
-        self._replace(list(self._previews.values()))
+        self._show()
 
     def add(self, picks: ParticleTable) -> None:
         """Show final picks of some micrographs, with those that have come before."""
         self._parts.append(picks)
+        if self._learning:
+            self._previews = {}
         if self.picks is None:  # removed by the user meanwhile
             return
         self.picks.metadata.update(picks.metadata)
-        self._replace(self._parts)
+        self._show()
+
+    def _show(self) -> None:
+        """Show final picks, and the previews of micrographs that have none yet."""
+        final = {int(index) for part in self._parts for index in np.unique(part.coordinates[:, 0])}
+        self._replace([*self._parts, *(part for index, part in self._previews.items() if index not in final)])
 
     def end(self) -> None:
         """The training is over. If it brought no final picks, show those that were there before it."""
-        if self.picks is not None and not self._parts and self._before is not None:
+        final = self._parts or (self._previews and not self._learning)
+        if self.picks is not None and not final and self._before is not None:
             self._replace([self._before])
         self._before, self._previews = None, {}
 

@@ -13,19 +13,23 @@ from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSett
 from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = [
+    "Adapted",
     "Command",
     "Devices",
     "Done",
     "Failed",
+    "GeneralJob",
     "Job",
     "Kept",
     "Learned",
     "ListDevices",
     "Look",
+    "Looked",
     "Memory",
     "Message",
     "OpenPicker",
     "Opened",
+    "OwnLabels",
     "Pause",
     "PickJob",
     "Picked",
@@ -96,7 +100,7 @@ class Job:
     names, shape, dtype, pixel_size, source
         Of the :class:`~napari_empiarreader.MicrographSeries`; its images are asked for with :class:`Read`.
     labels
-        Particle centres.
+        Particle centres; None takes the surest picks of the general picker in their place.
     training, picking
         How.
     least_score
@@ -116,7 +120,7 @@ class Job:
     dtype: np.dtype
     pixel_size: float | None
     source: str
-    labels: ParticleTable
+    labels: ParticleTable | None
     training: TrainingSettings
     picking: PickSettings
     least_score: float
@@ -150,6 +154,31 @@ class PickJob:
     model: bytes
     picking: PickSettings
     least_score: float
+
+
+@dataclass(frozen=True)
+class GeneralJob:
+    """Asks the general picker to adapt itself to some of the micrographs, and for picks on all of them.
+
+    Attributes
+    ----------
+    names, shape, dtype, pixel_size, source
+        As in :class:`Job`.
+    particle_diameter
+        Å.
+    picking, least_score, look
+        As in :class:`Job`; what is looked at is picked before its turn.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype
+    pixel_size: float | None
+    source: str
+    particle_diameter: float
+    picking: PickSettings
+    least_score: float
+    look: Look = Look(None)
 
 
 Command = Look | Pause | Resume | Stop
@@ -190,6 +219,45 @@ class Read:
     """The helper wants this micrograph, as an array."""
 
     index: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """``done`` of ``total`` micrographs were read that the general picker adapts itself to."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The general picker has seen ``looked_at`` micrographs.
+
+    Attributes
+    ----------
+    model
+        Content of a model file.
+    network, preprocess
+        As in :class:`Opened`.
+    looked_at
+        Micrographs.
+    changed
+        Whether enough was found on them to learn the particle's template; else the picker is as it was.
+    """
+
+    model: bytes
+    network: str
+    preprocess: PreprocessSettings
+    looked_at: int
+    changed: bool
+
+
+@dataclass(frozen=True)
+class OwnLabels:
+    """There are no labels: ``count`` picks of the general picker on ``looked_at`` micrographs take their place."""
+
+    count: int
+    looked_at: int
 
 
 @dataclass(frozen=True)
@@ -299,4 +367,19 @@ class Done:
     """Nothing more will come."""
 
 
-Message = Devices | Opened | Prepared | Learned | Validated | Previewed | Warned | Memory | Kept | Trained | Picked
+Message = (
+    Devices
+    | Opened
+    | Looked
+    | Adapted
+    | OwnLabels
+    | Prepared
+    | Learned
+    | Validated
+    | Previewed
+    | Warned
+    | Memory
+    | Kept
+    | Trained
+    | Picked
+)

@@ -39,12 +39,15 @@ class Picker:
         Å.
     network, preprocess
         What a training must have in common with it to improve it, besides the diameter.
+    origin
+        Where it comes from, for people.
     """
 
     model: bytes
     particle_diameter: float
     network: str
     preprocess: PreprocessSettings
+    origin: str
 
     def improving(self, settings: TrainingSettings) -> TrainingSettings:
         """These settings, with the network and the preparation that the picker has."""
@@ -95,6 +98,11 @@ class ModelFiles:
             ended=self.release,
         )
 
+    def take(self, picker: Picker) -> None:
+        """Make this the present picker."""
+        self.picker = picker
+        self._form.show_picker(picker.origin)
+
     def release(self) -> None:
         """Offer again what opening a file has barred."""
         if self._opening is not None:
@@ -104,7 +112,9 @@ class ModelFiles:
     def _take(self, path: Path, message: messages.Message) -> None:
         if not isinstance(message, messages.Opened):
             return
-        self.picker = Picker(message.model, message.particle_diameter, message.network, message.preprocess)
+        self.take(
+            Picker(message.model, message.particle_diameter, message.network, message.preprocess, f"from {path.name}")
+        )
         self._form.diameter.setValue(message.particle_diameter)
         self._say(
             f"{path.name} is open, a picker for particles of {message.particle_diameter:g} Å: 'Pick' picks on all "

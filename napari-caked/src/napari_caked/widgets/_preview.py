@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_caked.widgets._inbox import Inbox
-from napari_caked.widgets._messages import Job, Look, Previewed, ScorePlane
+from napari_caked.widgets._messages import GeneralJob, Job, Look, Previewed, ScorePlane
 from napari_empiarreader.micrographs import MicrographSeries
 
 if TYPE_CHECKING:
@@ -42,13 +42,19 @@ class Previewer:
         Knows what the window looks at.
     """
 
-    def __init__(self, series: MicrographSeries, job: Job, inbox: Inbox) -> None:
+    def __init__(self, series: MicrographSeries, job: Job | GeneralJob, inbox: Inbox) -> None:
         self._series, self._job, self._inbox = series, job, inbox
         self._model: PickerModel | None = None
         self._step = 0
         self._shown: tuple[int, Look] | None = None
         self._at, self._cost = 0.0, 0.0
         self._prepared: OrderedDict[int, WorkingImage] = OrderedDict()
+
+    @property
+    def wanted(self) -> int:
+        """Number of the micrograph in view, -1 where nothing is to be shown."""
+        index = self._inbox.look.index
+        return -1 if index is None else index
 
     def take(self, model: PickerModel, step: int) -> None:
         """Show this model from now on."""

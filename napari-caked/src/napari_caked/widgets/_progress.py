@@ -82,7 +82,7 @@ class Progress(QObject):
 
     def enter(self, phase: str, total: int, done: int = 0) -> None:
         """``done`` of ``total`` things of a phase are done."""
-        if phase != self.phase or done == 0:
+        if phase != self.phase or total != self.total or done == 0:
             self.phase, self._phase_began, self._done_before = phase, time.monotonic(), done
         self.done, self.total = done, total
         self.show()

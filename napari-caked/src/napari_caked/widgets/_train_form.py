@@ -64,6 +64,7 @@ class TrainForm:
         column.setContentsMargins(6, 6, 6, 6)
         column.setSpacing(8)
         column.addWidget(self._data(viewer))
+        column.addWidget(self._without_labels())
         column.addWidget(self._labelling())
         column.addWidget(self._training())
         column.addWidget(self._picks())
@@ -100,6 +101,21 @@ class TrainForm:
         form.addRow("Labels", _row((self.labels, 1), (self.new_labels, 0)))
         form.addRow("Diameter", _row((self.diameter, 1), (self.pixels, 0)))
         form.addRow("Pixel size", _row((self.pixel_size, 1), (QLabel("per pixel"), 0)))
+        return box
+
+    def _without_labels(self) -> QWidget:
+        self.pick_unlabelled = QPushButton("Pick without labels")
+        self.pick_unlabelled.setToolTip(
+            "Pick with the general picker, which knows many made-up particles: in seconds it learns from eight of the "
+            "micrographs how yours look, by their diameter alone, and then picks all of them. Nothing else is needed"
+        )
+        self.train_unlabelled = QPushButton("Train without labels")
+        self.train_unlabelled.setToolTip(
+            "Train a new picker from the surest picks of the general one, of which about a tenth is wrong, instead of "
+            "from labels; then pick all micrographs. What you have marked as no particle is learned from, too"
+        )
+        box, form = _box("Without labels")
+        form.addRow(_row((self.pick_unlabelled, 1), (self.train_unlabelled, 1)))
         return box
 
     def _labelling(self) -> QWidget:
@@ -175,7 +191,7 @@ class TrainForm:
         self.curve = LinePlot("loss")
         self.validation = ProgressPlot("average precision")
         self.validation.hide()
-        self.status = _text("Label about ten particles, then train.")
+        self.status = _text("Pick without labels; or label about ten particles, then train.")
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)  # it may name a file
         self.warnings = _text("")
         self.warnings.setStyleSheet("color: #ff9d2f")
@@ -231,9 +247,16 @@ class TrainForm:
         for button in (self.save_model, self.pick):
             button.setEnabled(False)
         box, form = _box("Picks")
+        self.picker = _text("none yet")
+        self.picker.setToolTip("What 'Pick' picks with, 'Improve' trains on, and 'Save model…' writes")
+        form.addRow("Picker", self.picker)
         form.addRow(self.inspector)
         form.addRow(_row((self.open_model, 1), (self.pick, 1), (self.save_model, 1)))
         return box
+
+    def show_picker(self, origin: str) -> None:
+        """Say what the present picker is."""
+        self.picker.setText(origin)
 
     def set_busy(self, on: bool, *, learning: bool = False, has_model: bool) -> None:
         """Offer what can be done while a job is under way, one that is ``learning`` or not, or while none is."""
@@ -246,13 +269,14 @@ class TrainForm:
         for button in (self.pause, self.finish):
             button.setVisible(on and learning)
         self.pause.setEnabled(on)
-        self.open_model.setEnabled(not on)
+        for button in (self.open_model, self.pick_unlabelled, self.train_unlabelled):
+            button.setEnabled(not on)
         self.pick.setEnabled(has_model and not on)
         self.save_model.setEnabled(has_model)
 
     def set_opening(self, on: bool, *, has_model: bool) -> None:
         """Offer nothing that would come between while a file is opened."""
-        for button in (self.train, self.open_model):
+        for button in (self.train, self.open_model, self.pick_unlabelled, self.train_unlabelled):
             button.setEnabled(not on)
         for button in (self.improve, self.pick):
             button.setEnabled(has_model and not on)

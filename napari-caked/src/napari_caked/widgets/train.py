@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +14,10 @@ from qtpy.QtWidgets import QWidget
 from napari_caked.layers import labels_layer, pixel_size_of
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _messages as messages
+from napari_caked.widgets import _origins as origins
 from napari_caked.widgets._devices import tell_devices
-from napari_caked.widgets._job_making import Reading, picking_job, training_job
+from napari_caked.widgets._garbage import clear_up
+from napari_caked.widgets._job_making import Reading, general_job, picking_job, training_job
 from napari_caked.widgets._label_controls import LabelControls
 from napari_caked.widgets._live import LiveLayers
 from napari_caked.widgets._model_files import ModelFiles, Picker
@@ -34,12 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PickerTrainer"]
 
-_PHASES = _STARTING, _PREPARING, _LEARNING, _PICKING = (
+_STARTING, _LOOKING, _ADAPTING, _PREPARING, _LEARNING, _PICKING = (
     "Starting PyTorch",
+    "Looking at micrographs",
+    "Adapting the general picker",
     "Preparing micrographs",
     "Learning",
     "Picking",
 )
+_TRAINING = (_STARTING, _PREPARING, _LEARNING, _PICKING)
+_UNLABELLED = (_STARTING, _LOOKING, _ADAPTING, _PREPARING, _LEARNING, _PICKING)
+_GENERAL = (_STARTING, _LOOKING, _ADAPTING, _PICKING)
+
+_Job = messages.Job | messages.GeneralJob | messages.PickJob
 
 _MAKE_AFTER, _TRAIN_AFTER, _SCORES_AFTER = 500, 300, 100
 """Milliseconds from a new labels layer to the layers beside it, from the click on "Train" to the training, which takes
@@ -69,7 +76,8 @@ class PickerTrainer(QWidget):
         self.picking = PickSettings()
         self._work = Work()
         self._helper: Helper | None = None
-        self._job_now: messages.Job | messages.PickJob | None = None
+        self._job_now: _Job | None = None
+        self._own_labels: messages.OwnLabels | None = None
         self._finished = self._failed = self._docked = False
         self.form = TrainForm(self, napari_viewer, self.settings)
         self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
@@ -87,6 +95,8 @@ class PickerTrainer(QWidget):
         form.new_labels.clicked.connect(self.add_labels_layer)
         form.diameter.valueChanged.connect(self._on_size)
         form.pixel_size.valueChanged.connect(self._on_size)
+        form.pick_unlabelled.clicked.connect(self.pick_without_labels)
+        form.train_unlabelled.clicked.connect(lambda: self.start(without_labels=True))
         form.train.clicked.connect(self._on_train)
         form.improve.clicked.connect(self.improve)
         form.pause.clicked.connect(self._on_pause)
@@ -140,18 +150,22 @@ class PickerTrainer(QWidget):
         """Content of the model file of the present picker; None before the first."""
         return self.files.picker.model if self.files.picker is not None else None
 
-    def start(self, improve: Picker | None = None) -> None:
+    def start(self, improve: Picker | None = None, *, without_labels: bool = False) -> None:
         """Train on what the form says, then pick on all micrographs; everything slow happens elsewhere.
 
         Parameters
         ----------
         improve
             The picker to begin with; None begins anew.
+        without_labels
+            Learn from the surest picks of the general picker, where there are no labels.
         """
         if self.training:
             return
         try:
-            job, read = self._job()
+            job, read = training_job(
+                self.form, self.labelling, self.settings, self.picking, without_labels=without_labels
+            )
             if improve is not None:
                 job = replace(job, training=improve.improving(job.training), start=improve.model)
         except Exception as error:
@@ -161,7 +175,18 @@ class PickerTrainer(QWidget):
         self.form.curve.restart()
         self.form.validation.restart()
         self.form.validation.hide()
-        self._begin(job, read, _PHASES, job.training.particle_diameter)
+        self._begin(job, read, _UNLABELLED if without_labels else _TRAINING, job.training.particle_diameter)
+
+    def pick_without_labels(self) -> None:
+        """Adapt the general picker to the micrographs, make it the present one, and pick on all of them."""
+        if self.training:
+            return
+        try:
+            job, read = general_job(self.form, self.labelling, self.picking)
+        except Exception as error:
+            self._report(error)
+            return
+        self._begin(job, read, _GENERAL, job.particle_diameter)
 
     def pick(self) -> None:
         """Pick on all micrographs with the present picker."""
@@ -175,18 +200,16 @@ class PickerTrainer(QWidget):
             return
         self._begin(job, read, (_STARTING, _PICKING), picker.particle_diameter)
 
-    def _begin(
-        self, job: messages.Job | messages.PickJob, read: Reading, phases: tuple[str, ...], diameter: float
-    ) -> None:
+    def _begin(self, job: _Job, read: Reading, phases: tuple[str, ...], diameter: float) -> None:
         self.live.make_room(self.form.micrographs.layer, self.labelling.label_set.labels)
-        self._job_now, self._finished, self._failed = job, False, False
+        self._job_now, self._own_labels, self._finished, self._failed = job, None, False, False
         pixel_size = self.form.pixel_size.value()
-        self.live.begin(diameter / pixel_size, pixel_size)
-        self.form.warn("")
         learning = isinstance(job, messages.Job)
+        self.live.begin(diameter / pixel_size, pixel_size, learning=learning)
+        self.form.warn("")
         self.form.set_busy(True, learning=learning, has_model=self.model is not None)
         self.progress.begin(phases)
-        if learning:
+        if not isinstance(job, messages.PickJob):
             self._viewer.dims.events.current_step.connect(self._look)
         self._helper = self._work.converse(
             job, read, heard=self._hear, failed=self._fail, ended=self._end, after=_TRAIN_AFTER
@@ -234,12 +257,18 @@ class PickerTrainer(QWidget):
         if self._helper is not None:
             self._helper.tell(messages.Look(self.labelling.micrograph, self.form.score_map.isChecked()))
 
-    def _job(self) -> tuple[messages.Job, Reading]:
-        return training_job(self.form, self.labelling, self.settings, self.picking)
-
     def _hear(self, message: messages.Message) -> None:
         form, progress = self.form, self.progress
         match message:
+            case messages.Looked():
+                progress.enter(_LOOKING, message.total, message.done)
+                if message.done == message.total:
+                    progress.enter(_ADAPTING, 0)
+            case messages.Adapted() if isinstance(self._job_now, messages.GeneralJob):
+                self._take_general(message, self._job_now)
+            case messages.OwnLabels():
+                self._own_labels = message
+                form.warn(origins.without_labels(message))
             case messages.Prepared():
                 progress.enter(_PREPARING, message.total, message.done)
             case messages.Learned():
@@ -266,8 +295,9 @@ class PickerTrainer(QWidget):
                 self.files.kept = Path(message.path)
             case messages.Trained() if isinstance(self._job_now, messages.Job):
                 training = self._job_now.training
-                self.files.picker = Picker(
-                    message.model, training.particle_diameter, training.network, training.preprocess
+                origin = origins.of_training(self._job_now, self._own_labels)
+                self.files.take(
+                    Picker(message.model, training.particle_diameter, training.network, training.preprocess, origin)
                 )
                 form.save_model.setEnabled(True)
                 for button in (form.pause, form.finish):
@@ -281,6 +311,15 @@ class PickerTrainer(QWidget):
                 for button in (form.suggest, form.accept_shown):
                     button.setEnabled(True)
 
+    def _take_general(self, answer: messages.Adapted, job: messages.GeneralJob) -> None:
+        """The general picker has adapted itself, as far as it can."""
+        origin = origins.of_general(answer, len(job.names))
+        self.files.take(Picker(answer.model, job.particle_diameter, answer.network, answer.preprocess, origin))
+        if not answer.changed:
+            self.form.warn(origins.ten_too_few(answer, job.particle_diameter))
+        self.form.save_model.setEnabled(True)
+        self.progress.enter(_PICKING, len(job.names))
+
     def _end(self) -> None:
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
@@ -289,9 +328,13 @@ class PickerTrainer(QWidget):
         self._reset()
         if self._failed:  # which is said already
             return
-        if self._finished:
+        if self._finished and self.live.picks is None:
+            self._say("All micrographs are picked, but the layer of picks was removed meanwhile: 'Pick' makes it anew.")
+        elif self._finished:
             what = "Trained and picked" if learned else "Picked"
-            self._say(f"{what} {progress.total} micrographs in {took} on {progress.device}.")
+            general = isinstance(self._job_now, messages.GeneralJob)
+            by = f" with {self.form.picker.text()}" if general else ""
+            self._say(f"{what} {progress.total} micrographs in {took} on {progress.device}{by}.")
         elif cancelled and picking and progress.done:
             self._say(f"Cancelled after {took}; {progress.done} of {progress.total} micrographs are picked.")
         elif cancelled:
@@ -311,6 +354,7 @@ class PickerTrainer(QWidget):
 
     def _fail(self, error: Exception) -> None:
         self._failed = True
+        self.progress.end()  # else its clock may write over the message until the process has ended
         self._say(describe(error, self.files.what_is_left() if isinstance(self._job_now, messages.Job) else ""))
 
     def _report(self, error: Exception) -> None:
@@ -324,7 +368,7 @@ class PickerTrainer(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
         """Look for devices when the widget is first seen."""
         super().showEvent(event)
-        _clear_up()
+        clear_up()
         QTimer.singleShot(0, self.form.fit)
         if self.form.devices_unknown:
             self.form.devices_unknown = False
@@ -349,14 +393,3 @@ class PickerTrainer(QWidget):
         self._reset()
         self.labelling.hold(False)
         self.form.follow(False)
-
-
-@functools.cache
-def _clear_up() -> None:
-    """Have Python search all objects for garbage once, while the window is busy with opening this dock.
-
-    It does so whenever a quarter more objects than at the last time have come to stay, and of the 300,000 that napari
-    has it takes 0.2 s, in which the window answers nobody. When napari has begun, that quarter is nearly full: without
-    this the search would come in the middle of the first training.
-    """
-    gc.collect()

@@ -41,13 +41,8 @@ def general_picker(particle_diameter: float) -> PickerModel:
 
 
 def starting_picker(settings: TrainingSettings) -> PickerModel | None:
-    """The general picker where the settings ask for it, and it is a network of their kind; else None."""
-    if not settings.general or settings.network != MatchedFilterNetwork.name:
-        return None
-    model = general_picker(settings.particle_diameter)
-    assert isinstance(model.network, MatchedFilterNetwork)
-    fits = model.network.channels == settings.channels and model.preprocess == settings.preprocess
-    return model if fits else None
+    """The general picker where a training starts from it (:attr:`.TrainingSettings.starts_general`); else None."""
+    return general_picker(settings.particle_diameter) if settings.starts_general else None
 
 
 def with_template(network: torch.nn.Module, matched: MatchedFilter) -> MatchedFilterNetwork:

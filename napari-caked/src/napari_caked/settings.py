@@ -55,7 +55,7 @@ class TrainingSettings:
     autoencoder
         Weight of the reconstruction error; only for networks that learn from patches.
     steps
-        Batches to learn from; None takes 600, or 1,500 batches of patches.
+        Batches to learn from; None takes 360 from the general weights and 600 from nothing, or 1,500 batches of patches.
     reviews
         How often the default network, in the second half of its training, looks at the micrographs itself and learns
         on from its own opinion and the labels.
@@ -157,9 +157,18 @@ class TrainingSettings:
         _require(not (own and self.autoencoder), "autoencoder", self.autoencoder, "0 for the network matched")
 
     @property
+    def starts_general(self) -> bool:
+        """Whether the network is one that the general weights fit, and is to start from them."""
+        fits = self.channels == TrainingSettings.channels and self.preprocess == PreprocessSettings()
+        return self.general and self.network == "matched" and fits
+
+    @property
     def all_steps(self) -> int:
         """Batches of all rounds."""
-        return self.steps or (600 if self.network == "matched" else 1500)
+        if self.steps is not None:
+            return self.steps
+        own = 360 if self.starts_general else 600
+        return own if self.network == "matched" else 1500
 
     @property
     def round_lengths(self) -> tuple[int, ...]:

@@ -50,9 +50,9 @@ def test_a_training_from_disk_is_nearly_the_same(ring_data, on_disk, monkeypatch
     """
     (series, labels), seen, honest = ring_data(3, size=164), [], training.begin
 
-    def begin(said, material, start):
+    def begin(said, material, *others):
         seen.append({working.image.dtype for working in material.workings.values()})
-        return honest(said, material, start)
+        return honest(said, material, *others)
 
     monkeypatch.setattr(training, "begin", begin)
     model = train(series, labels, settings)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=list(SPECIMENS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--ways", nargs="+", help="only those whose names begin so")
     parser.add_argument("--particle-free", action="store_true", help="count picks on pictures without particles, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,6 +55,8 @@ def main() -> None:
         for seed in arguments.seeds:
             specimen = load(name, seed)
             for way, make in _ways(specimen, seed):
+                if arguments.ways and not way.startswith(tuple(arguments.ways)):
+                    continue
                 began = time.process_time()
                 model = make()
                 spent = time.process_time() - began
@@ -76,9 +80,9 @@ def _ways(specimen: Specimen, seed: int) -> Iterator[tuple[str, Callable[[], Pic
     yield "self-taught", lambda: _taught(specimen, settings, general_picker(specimen.particle_diameter))
     if specimen.name in DENSITIES:
         density = DENSITIES[specimen.name]()
-        made: list[PickerModel] = []
-        yield "simulated", lambda: made.append(simulated_picker(density, specimen.train, settings)) or made[0]
-        yield "simulated first, then self-taught", lambda: _taught(specimen, settings, made[0], prior=True)
+        simulated = cache(lambda: simulated_picker(density, specimen.train, settings))
+        yield "simulated", simulated
+        yield "simulated first, then self-taught", lambda: _taught(specimen, settings, simulated(), prior=True)
 
 
 def _taught(specimen: Specimen, settings: TrainingSettings, picker: PickerModel, prior: bool = False) -> PickerModel:

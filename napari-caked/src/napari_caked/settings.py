@@ -55,7 +55,7 @@ class TrainingSettings:
     autoencoder
         Weight of the reconstruction error; only for networks that learn from patches.
     steps
-        Batches to learn from; None takes 360 from the general weights and 600 from nothing, or 1,500 batches of patches.
+        Batches to learn from; None takes 360 from the general weights and 600 from nothing, or 1,500 of patches.
     reviews
         How often the default network, in the second half of its training, looks at the micrographs itself and learns
         on from its own opinion and the labels.

@@ -76,8 +76,8 @@ class _Seen:
 def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "auto") -> PickerModel:
     """A picker with the template, the calibration and the spacing of the specimen on some micrographs.
 
-    Its network learns nothing. Particles may be dark or bright. Where too little is found for a template, it keeps its own; and where nothing is better
-    than chance, its scores say so.
+    Its network learns nothing. Particles may be dark or bright. Where too little is found for a template, it keeps its
+    own; and where nothing is better than chance, its scores say so.
 
     Parameters
     ----------

@@ -612,7 +612,7 @@ def test_all_picks_of_a_micrograph_become_labels_with_one_click(qtbot, viewer, t
     viewer.layers.remove(labels)
     viewer.layers.remove(viewer.layers["picks"])
     press(qtbot, form.accept_shown)
-    assert "No pick is shown here" in form.hint.text()
+    assert "press 'New labels'" in form.hint.text()
 
 
 def test_layers_may_go_while_the_picker_learns(qtbot, viewer, trainer, puppet, told):

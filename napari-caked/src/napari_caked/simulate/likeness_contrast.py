@@ -134,7 +134,7 @@ class _Field:
         self.shape, self.bank, self.settings, self.diameter = shape, bank, settings, diameter
         self.frequency, self.power = frequency, power
         self.length = frequencies(shape, bank.pixel_size).numpy()
-        self.filter = self._matched()
+        self.filters = (self._matched(), *self._plain())
         rng = np.random.default_rng((settings.seed, 0x11CE))
         self._white: Callable[[], np.ndarray] = lambda: np.fft.rfft2(rng.standard_normal(shape, np.float32))
 
@@ -157,16 +157,29 @@ class _Field:
             * np.interp(self.length, self.frequency, left / power)
         )
 
+    def _plain(self) -> tuple[np.ndarray, np.ndarray]:
+        """Band-passes at the size of the particle, and from it to half of it."""
+        square = 2 * (np.pi * self.diameter * self.length) ** 2
+        low, middle, high = (np.exp(-square * width**2) for width in (0.36, 0.18, 0.06))
+        return middle - low, high - middle
+
     def quantiles(self, images: Sequence[np.ndarray], *, clean: bool = False) -> np.ndarray:
-        """Of the filtered images in their own deviations, the mean of all; ``clean``: of their sound parts."""
-        width = self.diameter / self.bank.pixel_size
+        """Of the filtered images in their own deviations, the mean of all; ``clean``: of their sound parts.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(filters, shares)``.
+        """
+        parts = parts_of(self.shape, self.diameter / self.bank.pixel_size)
         found = []
         for image in images:
-            seen = np.fft.irfft2(np.fft.rfft2(image) * self.filter, s=self.shape)
-            parts = parts_of(self.shape, width)
-            values = np.concatenate([seen[part].ravel() for part in (sound(seen, parts) if clean else parts)])
-            found.append(np.quantile((values - values.mean()) / values.std(), _SHARES))
-        return np.asarray(np.mean(found, axis=0))
+            wave = np.fft.rfft2(image)
+            for one in self.filters:
+                seen = np.fft.irfft2(wave * one, s=self.shape)
+                values = np.concatenate([seen[part].ravel() for part in (sound(seen, parts) if clean else parts)])
+                found.append(np.quantile((values - values.mean()) / values.std(), _SHARES))
+        return np.mean(np.reshape(found, (len(images), len(self.filters), len(_SHARES))), axis=0)
 
     def fitted(self, real: np.ndarray, particles: int, trials: int) -> Contrast:
         """The strength of so many particles that comes nearest to the real quantiles."""
@@ -201,7 +214,16 @@ class _Field:
             np.fft.irfft2(through * np.fft.rfft2(contrast) + amplitude * noise, s=self.shape)
             for contrast, noise in zip(contrasts, noises, strict=True)
         ]
-        return float(((self.quantiles(made) - real) ** 2).sum())
+        return float((_weights() * (self.quantiles(made) - real) ** 2).sum())
+
+
+def _weights() -> np.ndarray:
+    """Of the quantiles, 1 on average: the root of the share of pixels that each stands for.
+
+    Outermost quantiles are those of the few particles that are the darkest; alone they would set the strength of all.
+    """
+    root: np.ndarray = np.sqrt(np.gradient(np.asarray(_SHARES)))
+    return root / root.mean()
 
 
 def noise_power(whole: np.ndarray, signal: np.ndarray, strength: float) -> np.ndarray:

@@ -3,8 +3,8 @@
 CRYO_TEST_DATA=FOLDER python tests/benchmarks/picker_ablation.py [--rows apoferritin_hard/10 barrels/10] [--draws 0 1 2]
 
 All but the default start from random weights: the general ones fit one network only, and what they know already hides
-what a part is worth. Labels, micrographs and scores are those of ``picker_quality.py``. Prints a markdown table of means
-over the draws.
+what a part is worth. Labels, micrographs and scores are those of ``picker_quality.py``. Prints a markdown table of the
+means over the draws.
 """
 
 from __future__ import annotations

@@ -104,6 +104,28 @@ def test_four_workers_of_which_one_is_killed_give_the_same_bytes(folder, microgr
     assert all(child.wait(10) is not None for child in children)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows stops no processes")
+def test_a_worker_killed_while_it_loads_is_replaced(folder, micrographs, reference, tmp_path, monkeypatch):
+    children: list[subprocess.Popen] = []
+    real = subprocess.Popen
+
+    def starting(*arguments, **options):
+        children.append(real(*arguments, **options))
+        if len(children) == 2:
+            children[1].send_signal(signal.SIGSTOP)  # so it is not ready when the other is
+        return children[-1]
+
+    monkeypatch.setattr(parallel.subprocess, "Popen", starting)
+
+    def kill_the_second(done, total, message=""):
+        if done == 1:
+            children[1].kill()
+
+    run = pick_many(micrographs, folder / "model.safetensors", SETTINGS, workers=2, progress=kill_the_second)
+    assert star(run, tmp_path) == reference
+    assert len(children) == 3
+
+
 def test_a_cluster_gives_the_same_bytes_although_a_worker_is_killed(folder, micrographs, reference, tmp_path):
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     with distributed.LocalCluster(

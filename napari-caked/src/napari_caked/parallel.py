@@ -53,6 +53,7 @@ def pick_on_processes(micrographs: Sequence[Micrograph], setup: Setup, workers: 
     waiting, attempts = deque(micrographs), dict[str, int]()
     messages: queue.Queue[tuple[_Worker, str | None]] = queue.Queue()
     running: list[_Worker] = []
+    started, stillborn = False, 0
     try:
         running += [_Worker(setup, messages) for _ in range(min(workers, len(micrographs)))]
         while running:
@@ -60,6 +61,12 @@ def pick_on_processes(micrographs: Sequence[Micrograph], setup: Setup, workers: 
             if line is None:
                 running.remove(worker)
                 lost = worker.ended()
+                if not worker.ready:
+                    # One that was killed while it loaded says nothing about the others; several do.
+                    stillborn += 1
+                    if not started or stillborn >= _ATTEMPTS:
+                        raise PickingError(f"a picking process ended before it was ready ({worker.last_words()})")
+                    _log.warning("a worker ended before it was ready (%s)", worker.last_words())
                 waiting.extendleft(reversed(lost))
                 if lost:
                     first = lost[0]
@@ -72,6 +79,7 @@ def pick_on_processes(micrographs: Sequence[Micrograph], setup: Setup, workers: 
                     running.append(_Worker(setup, messages))
             else:
                 outcome = worker.understood(line)
+                started = True
                 if outcome is not None:
                     yield outcome
             for worker in running:
@@ -93,6 +101,8 @@ class _Worker:
 
     Attributes
     ----------
+    ready
+        It has loaded its model.
     closed
         It has been told that there is no more to do.
     """
@@ -111,7 +121,7 @@ class _Worker:
             encoding="utf-8",
         )
         self._given: deque[Micrograph] = deque()
-        self._ready = self.closed = False
+        self.ready = self.closed = False
         self._say(setup.as_json())
         threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
 
@@ -121,7 +131,7 @@ class _Worker:
         if "refused" in values:
             raise PickingError(values["refused"])
         if "ready" in values:
-            self._ready = True
+            self.ready = True
             return None
         outcome = Outcome.from_json(line)
         self._given = deque(one for one in self._given if one.name != outcome.name)
@@ -129,24 +139,16 @@ class _Worker:
 
     def top_up(self, waiting: deque[Micrograph]) -> None:
         """Give it more to do, or tell it that there is no more."""
-        while self._ready and not self.closed and waiting and len(self._given) < _AHEAD:
+        while self.ready and not self.closed and waiting and len(self._given) < _AHEAD:
             self._given.append(waiting.popleft())
             self._say(json.dumps(asdict(self._given[-1])))
-        if self._ready and not waiting and not self._given:
+        if self.ready and not waiting and not self._given:
             self._close()
 
     def ended(self) -> list[Micrograph]:
-        """What it was given and has not answered, the one it was at first; it has ended.
-
-        Raises
-        ------
-        PickingError
-            It ended before it was ready: another would do the same.
-        """
+        """What it was given and has not answered, the one it was at first; it has ended."""
         self._process.wait()
         self._close()
-        if not self._ready:
-            raise PickingError(f"a picking process ended before it was ready ({self.last_words()})")
         return list(self._given)
 
     def last_words(self) -> str:

@@ -87,14 +87,14 @@ class Window:
         """Press a key with the mouse on the micrograph."""
         self.canvas.setFocus()
         QTest.mouseMove(self.canvas, self.at(y, x))
-        self.wait(0.2)
+        self.wait(0.8)
         QTest.keyClick(self.canvas, key)
-        self.wait(0.2)
+        self.wait(0.8)
 
     def picture(self, caption: str) -> None:
         """Remember what is to be seen, without the mouse."""
         QTest.mouseMove(self.canvas, QPoint(3, 3))
-        self.wait(0.7)
+        self.wait(2.5)  # picks are painted in parts
         self.pictures.append((caption, np.asarray(self.viewer.screenshot(canvas_only=False, flash=False))[..., :3]))
         print(caption, flush=True)
 
@@ -156,6 +156,7 @@ def tell(window: Window, truth: ParticleTable) -> None:
     camera.zoom *= 1.6
     window.wait(0.5)
     form.inspector.set_threshold(min(form.inspector.threshold, 0.05))
+    window.wait(2.0)
     window.key(Qt.Key.Key_A, *missed)
     window.key(Qt.Key.Key_X, *wrong)
     form.inspector.set_threshold(0.5)

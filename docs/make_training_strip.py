@@ -150,15 +150,18 @@ def tell(window: Window, truth: ParticleTable) -> None:
 
     picks = viewer.layers["picks"]
     shape = viewer.layers["micrographs"].data.shape[-2:]
-    missed, wrong = corrections(picks, truth, 1, form.diameter.value() / window.scale, shape)
+    missed, wrong, lowest = corrections(picks, truth, 1, form.diameter.value() / window.scale, shape)
     camera = getattr(viewer, "scene", viewer).camera
     camera.center = (0.0, *(np.mean([missed, wrong], axis=0) * window.scale))
-    camera.zoom *= 1.6
+    apart_by = np.abs(missed - wrong) * window.scale * camera.zoom + 150
+    camera.zoom *= min(1.6, window.canvas.height() / apart_by[0], window.canvas.width() / apart_by[1])
     window.wait(0.5)
-    form.inspector.set_threshold(min(form.inspector.threshold, 0.05))
+    form.inspector.set_threshold(0.9 * lowest)  # what is not shown cannot be corrected
     window.wait(2.0)
     window.key(Qt.Key.Key_A, *missed)
     window.key(Qt.Key.Key_X, *wrong)
+    if (len(viewer.layers["labels"].data), len(viewer.layers["not particles"].data)) != (len(apart) + 1, 1):
+        sys.exit(f"the corrections were not taken: {form.counts.text()}; {form.hint.text()}")
     form.inspector.set_threshold(0.5)
     window.picture("4  Two corrections by key: A accepts (yellow), X rejects (pink)")
 
@@ -177,8 +180,8 @@ def tell(window: Window, truth: ParticleTable) -> None:
 
 def corrections(
     picks: Points, truth: ParticleTable, index: int, width: float, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A particle whose pick has a low score, and the surest pick that is none, on one micrograph."""
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """A particle whose pick has a low score, the surest pick that is none, on one micrograph, and the lower score."""
     data, scores = np.asarray(picks.data), picks.features["score"].to_numpy()
     inside = ((data[:, 1:] > width) & (data[:, 1:] < np.array(shape) - width)).all(axis=1)
     here = np.flatnonzero((data[:, 0] == index) & inside)
@@ -186,7 +189,8 @@ def corrections(
     right, wrong = here[away < width / 4], here[away > width / 2]
     if not len(right) or not len(wrong):
         sys.exit("there is nothing to correct")
-    return data[right[scores[right].argmin()], 1:], data[wrong[scores[wrong].argmax()], 1:]
+    missed, false = right[scores[right].argmin()], wrong[scores[wrong].argmax()]
+    return data[missed, 1:], data[false, 1:], float(min(scores[missed], scores[false]))
 
 
 def strip(pictures: list[tuple[str, np.ndarray]], columns: int = 2, width: int = 1000) -> Image.Image:

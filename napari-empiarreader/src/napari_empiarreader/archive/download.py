@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from napari_empiarreader.archive._fetch import Stopped, fetch_file, fetch_record
@@ -174,10 +175,12 @@ def download(
     most = min((each.file.settings.connections for each in plan.files), default=1)
     workers = min(len(crew), connections or most, max(most, 1))
     threads = [threading.Thread(target=crew.work, name=f"download-{i}", daemon=True) for i in range(workers)]
+    states = crew.states()
+    told = next(states)  # what is there before the first byte is asked for
     for thread in threads:
         thread.start()
     try:
-        for state in crew.states():
+        for state in chain([told], states):
             progress(min(state.bytes_done, state.bytes_total), state.bytes_total, str(state))
             if watch is not None:
                 watch(state)

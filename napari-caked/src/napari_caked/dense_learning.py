@@ -12,6 +12,7 @@ from napari_caked.datasets.crops import CropSource
 from napari_caked.errors import CheckpointError
 from napari_caked.learner_state import load_optimiser, optimiser_state, under
 from napari_caked.models import MatchedFilterNetwork
+from napari_caked.optimisers import AdamW
 from napari_caked.settings import TrainingSettings
 
 __all__ = ["DenseLearner"]
@@ -114,8 +115,8 @@ class DenseLearner:
         self._rate = _LATER_RATE * self._first_rate
         self._optimiser = self._new_optimiser()
 
-    def _new_optimiser(self) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
+    def _new_optimiser(self) -> AdamW:
+        return AdamW(
             self.network.parameters(),
             lr=self._rate,
             weight_decay=_WEIGHT_DECAY,

@@ -14,6 +14,7 @@ from napari_caked.learner_state import load_optimiser, optimiser_state, under
 from napari_caked.models.decoder import PatchDecoder, reconstruction_error
 from napari_caked.models.paper import PatchNetwork
 from napari_caked.objectives import find_objective
+from napari_caked.optimisers import Adam
 from napari_caked.patch_settings import PatchSettings
 
 __all__ = ["PatchLearner"]
@@ -50,7 +51,7 @@ class PatchLearner:
         self._objective = find_objective(settings.objective)
         self.network = _placed(network, self._device)
         self._decoder = self._new_decoder() if settings.autoencoder else None
-        self._optimiser = torch.optim.Adam(
+        self._optimiser = Adam(
             [parameter for part in self._parts().values() for parameter in part.parameters()],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,

@@ -6,6 +6,7 @@ from napari_empiarreader.errors import UserError
 
 __all__ = [
     "CheckpointError",
+    "DatasetError",
     "DeviceError",
     "DiameterError",
     "LabelsError",
@@ -34,6 +35,10 @@ class PickingError(UserError):
 
 class CheckpointError(UserError, ValueError):
     """A model file that is damaged, of another kind, or of a newer version."""
+
+
+class DatasetError(UserError, ValueError):
+    """A data set, or a part of one, that cannot be built, read or split."""
 
 
 class DeviceError(UserError, ValueError):

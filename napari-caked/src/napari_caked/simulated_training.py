@@ -50,6 +50,7 @@ def simulated_picker(
     dose: float | None = None,
     count: int = SIMULATED,
     progress: Progress = silent,
+    learning: Progress | None = None,
 ) -> PickerModel:
     """Train on simulated micrographs of a density in the likeness of real ones.
 
@@ -69,6 +70,8 @@ def simulated_picker(
         Micrographs to simulate.
     progress
         Told what happens.
+    learning
+        Told how far the learning is, in place of ``progress``.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def simulated_picker(
     diameter = settings.particle_diameter
     images = list(some_of(series, LOOKED_AT, progress))
     crowd = _particles(diameter, images, settings.device)
-    likeness = likeness_of(series, diameter, simulation.optics)
+    likeness = likeness_of(series, diameter, simulation.optics, progress=progress)
     wanted = replace(
         simulation,
         diameter=diameter,
@@ -98,8 +101,8 @@ def simulated_picker(
     _log.info("%d particles on each of %d simulated micrographs", crowd, count)
     # All particles are labelled: there is nothing to review.
     steps = min(_STEPS, settings.all_steps)
-    learning = replace(settings, steps=steps, reviews=0, hold_out=0, patience=None, time_budget=None)
-    return train(simulated.series, simulated.particles, learning, progress=progress)
+    lessons = replace(settings, steps=steps, reviews=0, hold_out=0, patience=None, time_budget=None)
+    return train(simulated.series, simulated.particles, lessons, progress=learning or progress)
 
 
 def _particles(diameter: float, images: Sequence[NamedImage], device: str) -> int:

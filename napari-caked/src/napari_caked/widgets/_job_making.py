@@ -76,7 +76,7 @@ def training_job(
         device=form.device.currentData(),
     )
     picking = replace(picking, device=settings.device)
-    look = messages.Look(labelling.micrograph, form.score_map.isChecked())
+    look = messages.Look(labelling.in_view(), form.score_map.isChecked())
     about = series.names, series.shape, series.dtype, series.pixel_size, series.source
     said = None if without_labels else labels
     return messages.Job(*about, said, settings, picking, _LEAST_SCORE, negatives=negatives, look=look), series.read
@@ -98,7 +98,7 @@ def general_job(
     series = _series(form)
     about = series.names, series.shape, series.dtype, series.pixel_size, series.source
     picking = replace(picking, device=form.device.currentData())
-    look = messages.Look(labelling.micrograph, form.score_map.isChecked())
+    look = messages.Look(labelling.in_view(), form.score_map.isChecked())
     return messages.GeneralJob(*about, form.diameter.value(), picking, _LEAST_SCORE, look), series.read
 
 

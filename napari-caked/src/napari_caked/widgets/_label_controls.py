@@ -10,6 +10,7 @@ from qtpy.QtCore import QSignalBlocker
 from napari_caked.layers import series_from_layer
 from napari_caked.suggest import suggest_places
 from napari_caked.widgets._correcting import Corrector
+from napari_caked.widgets._in_view import go_to_micrograph, micrograph_in_view
 from napari_caked.widgets._keys import Keys
 from napari_caked.widgets._label_set import LabelSet
 from napari_caked.widgets._labelling import ClickTool
@@ -88,10 +89,15 @@ class LabelControls:
             self._form.hide_marks.setChecked(False)
 
     @property
-    def micrograph(self) -> int:
-        """Number of the micrograph in view."""
-        dims = self._viewer.dims
-        return int(dims.current_step[-3]) if dims.ndim >= 3 else 0
+    def micrograph(self) -> int | None:
+        """Number of the micrograph in view; None where the slider stands beyond them all."""
+        return micrograph_in_view(self._viewer.dims, self._form.micrographs.layer)
+
+    def in_view(self) -> int:
+        """The same, the first micrograph brought into view where none is: a density may have taken the slider along."""
+        if self.micrograph is None:
+            self.step(0)
+        return self.micrograph or 0
 
     # ---- which labels -------------------------------------------------------------------------------------------
 
@@ -132,10 +138,8 @@ class LabelControls:
 
     def step(self, by: int) -> None:
         """Go to the next micrograph, or the one before."""
-        dims = self._viewer.dims
-        if dims.ndim >= 3:
-            last = int(dims.nsteps[-3]) - 1
-            dims.set_current_step(dims.ndim - 3, int(np.clip(self.micrograph + by, 0, last)))
+        here = self.micrograph
+        go_to_micrograph(self._viewer.dims, self._form.micrographs.layer, 0 if here is None else here + by)
 
     def undo(self) -> None:
         """Take the last change of the labels back."""
@@ -153,7 +157,8 @@ class LabelControls:
         """Make labels of all picks shown on the micrograph in view."""
         if not self._has_labels():
             return
-        said = self.corrector.accept_shown(self.micrograph)
+        here = self.micrograph
+        said = self.corrector.accept_shown(here) if here is not None else 0
         picks = "One pick is a label" if said == 1 else f"{said} picks are labels"
         self._hint(f"{picks} now. <b>Ctrl-Z</b> takes it back." if said else "No pick is shown here that is no label.")
 
@@ -237,7 +242,8 @@ class LabelControls:
             self._hint("There are no labels; press 'New labels' first.")
             return
         names = series_from_layer(image).names
-        self.label_set.set_empty(names[self.micrograph], on)
+        if (here := self.micrograph) is not None:
+            self.label_set.set_empty(names[here], on)
 
     def _on_hide(self, hide: bool) -> None:
         if hide:
@@ -259,7 +265,8 @@ class LabelControls:
         image = self._form.micrographs.layer
         names = image.metadata.get("micrographs") if image is not None else None
         blocker = QSignalBlocker(self._form.empty)
-        name = names[self.micrograph] if names and self.micrograph < len(names) else None
+        here = self.micrograph
+        name = names[here] if names and here is not None and here < len(names) else None
         self._form.empty.setChecked(name is not None and name in self.label_set.empty)
         blocker.unblock()
 

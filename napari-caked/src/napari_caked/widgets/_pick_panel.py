@@ -17,6 +17,7 @@ from napari_caked.errors import LabelsError
 from napari_caked.settings import PickSettings
 from napari_caked.widgets._comparison import Comparison
 from napari_caked.widgets._history import History
+from napari_caked.widgets._in_view import go_to_micrograph, micrograph_in_view
 from napari_caked.widgets._micrograph_table import MicrographTable
 from napari_caked.widgets._pick_saving import PickFile, PickSaving, ask_for_pick_file
 from napari_caked.widgets._plots import Histogram
@@ -146,13 +147,12 @@ class PickPanel(QWidget):
 
     def step(self, by: int) -> None:
         """Go to the next micrograph, or the one before."""
-        self.go_to(self._micrograph + by)
+        here = self._micrograph
+        self.go_to(0 if here is None else here + by)
 
     def go_to(self, index: int) -> None:
         """Show a micrograph; numbers beyond the first and the last show those."""
-        dims = self._viewer.dims
-        if dims.ndim >= 3:
-            dims.set_current_step(dims.ndim - 3, int(np.clip(index, 0, dims.nsteps[-3] - 1)))
+        go_to_micrograph(self._viewer.dims, self.layer, index)
 
     def set_layer(self, layer: Points | None) -> None:
         """Show a layer's picks, at the threshold it was left with."""
@@ -299,15 +299,15 @@ class PickPanel(QWidget):
             self.refresh()
 
     @property
-    def _micrograph(self) -> int:
-        """Number of the micrograph in view."""
-        dims = self._viewer.dims
-        return int(dims.current_step[-3]) if dims.ndim >= 3 else 0
+    def _micrograph(self) -> int | None:
+        """Number of the micrograph in view; None where the slider stands beyond them all."""
+        return micrograph_in_view(self._viewer.dims, self.layer)
 
     def _count(self, _event: Any = None) -> None:
         names = list(self.layer.metadata.get("micrographs") or ()) if self.layer is not None else []
         place = self._micrograph
-        self.place.setText(f"{place + 1} of {len(names)}: {names[place]}" if place < len(names) else "")
+        words = f"{place + 1} of {len(names)}: {names[place]}" if place is not None and place < len(names) else ""
+        self.place.setText(words)
         if self.layer is None:
             self.counts.setText("no picks yet")
             self.expected.setText("")

@@ -27,7 +27,7 @@ import numpy as np
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets._inbox import Inbox
 from napari_caked.widgets._keeping import Keeper
-from napari_caked.widgets._label_free import adapted_to, own_labels
+from napari_caked.widgets._label_free import adapted_to, own_labels, simulated_first
 from napari_caked.widgets._messages import GeneralJob, Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
 from napari_caked.widgets._sim_answers import answers as simulation_answers
@@ -147,13 +147,15 @@ def _train(series: MicrographSeries, job: Job, inbox: Inbox) -> Generator[Messag
     inbox.when_stopped(control.finish)
     preview, keeper, losses, memory = Previewer(series, job, inbox), Keeper(job.keep), _Losses(), _Memory()
     model: Any = None
-    labels = own_labels(series, job, inbox.say) if job.labels is None else job.labels
+    prior = simulated_first(series, job, inbox)
+    labels = own_labels(series, job, inbox.say, prior) if job.labels is None else job.labels
     for event in training.training_events(
         series,
         labels,
         job.training,
         negatives=job.negatives,
         start=_model_in(job.start),
+        prior=prior,
         control=control,
         preview_every=_PREVIEW_EVERY,
     ):

@@ -9,15 +9,19 @@ import numpy as np
 
 from napari_caked.errors import LabelsError
 from napari_caked.widgets import _messages as messages
+from napari_caked.widgets import _phases as phases
 from napari_caked.widgets._messages import Job
+from napari_caked.widgets._sim_messages import Advanced
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
+from napari_empiarreader.progress import Progress
 
 if TYPE_CHECKING:
     from napari_caked.checkpoint import PickerModel
+    from napari_caked.widgets._inbox import Inbox
     from napari_caked.zero_clicks import NamedImage
 
-__all__ = ["adapted_to", "own_labels"]
+__all__ = ["adapted_to", "own_labels", "simulated_first"]
 
 Say = Callable[[object], None]
 
@@ -42,8 +46,46 @@ def adapted_to(
     return model, len(images), model.network is not general.network
 
 
-def own_labels(series: MicrographSeries, job: Job, say: Say) -> ParticleTable:
-    """The surest picks of the general picker, none of them where the user has said that there is no particle.
+def simulated_first(series: MicrographSeries, job: Job, inbox: Inbox) -> PickerModel | None:
+    """A picker that has learned from micrographs simulated of the job's density; None where it has none.
+
+    Raises
+    ------
+    SettingsError
+        The density is none, or nobody can tell the contrast.
+    EOFError
+        The window is gone: there is nothing to keep yet.
+    """
+    if job.density is None:
+        return None
+    from napari_caked.simulated_training import simulated_picker
+    from napari_caked.widgets._sim_answers import density_of
+
+    def told(phase: str) -> Progress:
+        def progress(done: int, total: int, message: str = "") -> None:
+            inbox.say(Advanced(phase, done, total))
+            while inbox.paused:
+                inbox.wait(0.2)
+            if inbox.alone:
+                raise EOFError("the window is gone")
+
+        return progress
+
+    density, wanted = density_of(job.density), job.training
+    return simulated_picker(
+        density, series, wanted, dose=job.dose, progress=told(phases.MEASURING), learning=told(phases.REHEARSING)
+    )
+
+
+def own_labels(series: MicrographSeries, job: Job, say: Say, prior: PickerModel | None = None) -> ParticleTable:
+    """The surest picks of a picker, none of them where the user has said that there is no particle.
+
+    Parameters
+    ----------
+    series, job, say
+        What is picked, and who is told.
+    prior
+        Whose picks; the general picker's where there is none.
 
     Raises
     ------
@@ -54,7 +96,7 @@ def own_labels(series: MicrographSeries, job: Job, say: Say) -> ParticleTable:
     from napari_caked.zero_clicks import adapted, sure_picks
 
     images, device = _looked_at(series, say), job.training.device
-    model = adapted(general_picker(job.training.particle_diameter), images, device=device)
+    model = adapted(prior or general_picker(job.training.particle_diameter), images, device=device)
     sure = sure_picks(model, series, images, device=device)
     radius = job.training.particle_diameter / series.require_pixel_size() / 2
     labels = sure.where(~_denied(sure, job.negatives, radius))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
+from napari_caked.widgets._sim_messages import Advanced, Specimen
 from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = [
@@ -113,6 +114,9 @@ class Job:
         What to show at first.
     keep
         File for the best picker so far, while it learns and at the end; None keeps none.
+    density, dose
+        Without labels: of which micrographs are simulated to learn from first; and electrons per Å² to take the
+        contrast from, or None to measure it.
     """
 
     names: tuple[str, ...]
@@ -128,6 +132,8 @@ class Job:
     start: bytes | None = None
     look: Look = Look(None)
     keep: str | None = None
+    density: Specimen | None = None
+    dose: float | None = None
 
 
 @dataclass(frozen=True)
@@ -368,7 +374,8 @@ class Done:
 
 
 Message = (
-    Devices
+    Advanced
+    | Devices
     | Opened
     | Looked
     | Adapted

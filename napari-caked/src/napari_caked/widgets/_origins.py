@@ -16,17 +16,22 @@ def of_general(answer: messages.Adapted, micrographs: int) -> str:
 
 def of_training(job: messages.Job, own: messages.OwnLabels | None) -> str:
     """Where a picker comes from that was trained."""
+    if job.density is not None:
+        then = f" and {own.count} picks on yours" if own is not None else ""
+        return f"trained without labels, from simulated micrographs of {job.density.name}{then}"
     if job.labels is None:
         return f"trained without labels, from {own.count if own is not None else 'the'} picks of the general picker"
     labels = f"{len(job.labels)} label{'s' * (len(job.labels) != 1)}"
     return f"trained from {labels}" if job.start is None else f"improved with {labels}"
 
 
-def without_labels(own: messages.OwnLabels) -> str:
+def without_labels(own: messages.OwnLabels, job: messages.Job) -> str:
     """What is learned from where nobody has labelled."""
+    known = job.density.name if job.density is not None else None
+    whose = f"the picker trained on simulated micrographs of {known}" if known else "the general picker"
     return (
-        f"No labels: learning from the {own.count} surest picks of the general picker on {own.looked_at} micrographs, "
-        "of which about a tenth is wrong."
+        f"No labels: learning from the {own.count} surest picks of {whose} on {own.looked_at} micrographs, of which "
+        "about a tenth is wrong."
     )
 
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QPushButton, QWidget
 
-from napari_caked.widgets._sim_form import SimulatorForm
 from napari_caked.widgets._sim_layers import voxel_size_of
 from napari_caked.widgets._sim_making import file_specimen, layer_specimen
 from napari_caked.widgets._sim_messages import Specimen
 from napari_caked.widgets._work import Work
 from napari_empiarreader.errors import NothingFoundError
+from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["DensityChoice"]
+__all__ = ["DensityChoice", "DensityForm"]
 
 _MAPS = "Densities (*.mrc *.map *.ccp4 *.mrc.gz *.map.gz);;All files (*)"
+
+
+class DensityForm(Protocol):
+    """The fields about a density."""
+
+    density: LayerChoice
+    drop_file: QPushButton
+    voxel_size: QDoubleSpinBox
+    mass: QDoubleSpinBox
+
+    def show_file(self, name: str | None) -> None:
+        """Show a map file in place of the layers, or the layers again."""
 
 
 class DensityChoice:
@@ -36,7 +48,7 @@ class DensityChoice:
         Called when another density, voxel size or mass is chosen.
     """
 
-    def __init__(self, form: SimulatorForm, work: Work, changed: Callable[[], None]) -> None:
+    def __init__(self, form: DensityForm, work: Work, changed: Callable[[], None]) -> None:
         self._form, self._work, self._changed = form, work, changed
         self.file: Path | None = None
         form.density.chosen.connect(self._on_layer)

@@ -29,6 +29,7 @@ from napari_caked.settings import TrainingSettings
 from napari_caked.widgets._keeping import kept_folder
 from napari_caked.widgets._pick_panel import PickPanel, section
 from napari_caked.widgets._plots import LinePlot, ProgressPlot
+from napari_caked.widgets._train_density import DensityFields
 from napari_empiarreader.widgets.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TrainForm:
         column.setContentsMargins(6, 6, 6, 6)
         column.setSpacing(8)
         column.addWidget(self._data(viewer))
-        column.addWidget(self._without_labels())
+        column.addWidget(self._without_labels(viewer))
         column.addWidget(self._labelling())
         column.addWidget(self._training())
         column.addWidget(self._picks())
@@ -104,7 +105,7 @@ class TrainForm:
         form.addRow("Pixel size", _row((self.pixel_size, 1), (QLabel("per pixel"), 0)))
         return box
 
-    def _without_labels(self) -> QWidget:
+    def _without_labels(self, viewer: napari.viewer.Viewer) -> QWidget:
         self.pick_unlabelled = QPushButton("Pick without labels")
         self.pick_unlabelled.setToolTip(
             "Pick with the general picker, which knows many made-up particles: in seconds it learns from eight of the "
@@ -115,8 +116,10 @@ class TrainForm:
             "Train a new picker from the surest picks of the general one, of which about a tenth is wrong, instead of "
             "from labels; then pick all micrographs. What you have marked as no particle is learned from, too"
         )
+        self.density = DensityFields(viewer)
         box, form = _box("Without labels")
         form.addRow(_row((self.pick_unlabelled, 1), (self.train_unlabelled, 1)))
+        form.addRow(self.density)
         return box
 
     def _labelling(self) -> QWidget:
@@ -307,11 +310,13 @@ class TrainForm:
         """Follow the viewer, or stop doing so."""
         self.micrographs.follow(on)
         self.labels.follow(on)
+        self.density.follow(on)
         self.inspector.follow(on)
 
 
 def _is_image(layer: Layer) -> bool:
-    return isinstance(layer, Image) and layer.ndim >= 2 and not is_ours(layer)
+    """Images that may be micrographs; a density that says so is none, whatever came first."""
+    return isinstance(layer, Image) and layer.ndim >= 2 and not is_ours(layer) and "density" not in layer.metadata
 
 
 def _may_be_labels(layer: Layer) -> bool:

@@ -15,6 +15,7 @@ from napari_caked.layers import labels_layer, pixel_size_of
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets import _origins as origins
+from napari_caked.widgets import _phases as phases
 from napari_caked.widgets._devices import tell_devices
 from napari_caked.widgets._garbage import clear_up
 from napari_caked.widgets._job_making import Reading, general_job, picking_job, training_job
@@ -24,6 +25,7 @@ from napari_caked.widgets._model_files import ModelFiles, Picker
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._progress import Progress, in_bytes
 from napari_caked.widgets._saving import describe
+from napari_caked.widgets._train_density import DensityStart
 from napari_caked.widgets._train_form import TrainForm
 from napari_caked.widgets._work import Work
 from napari_empiarreader.errors import NothingFoundError
@@ -33,20 +35,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = ["PickerTrainer"]
-
-_STARTING, _LOOKING, _ADAPTING, _PREPARING, _LEARNING, _PICKING = (
-    "Starting PyTorch",
-    "Looking at micrographs",
-    "Adapting the general picker",
-    "Preparing micrographs",
-    "Learning",
-    "Picking",
-)
-_TRAINING = (_STARTING, _PREPARING, _LEARNING, _PICKING)
-_UNLABELLED = (_STARTING, _LOOKING, _ADAPTING, _PREPARING, _LEARNING, _PICKING)
-_GENERAL = (_STARTING, _LOOKING, _ADAPTING, _PICKING)
-
-_Job = messages.Job | messages.GeneralJob | messages.PickJob
 
 _MAKE_AFTER, _TRAIN_AFTER, _SCORES_AFTER = 500, 300, 100
 """Milliseconds from a new labels layer to the layers beside it, from the click on "Train" to the training, which takes
@@ -76,7 +64,7 @@ class PickerTrainer(QWidget):
         self.picking = PickSettings()
         self._work = Work()
         self._helper: Helper | None = None
-        self._job_now: _Job | None = None
+        self._job_now: phases.TrainerJob | None = None
         self._own_labels: messages.OwnLabels | None = None
         self._finished = self._failed = self._docked = False
         self.form = TrainForm(self, napari_viewer, self.settings)
@@ -84,6 +72,7 @@ class PickerTrainer(QWidget):
         self.live = LiveLayers(napari_viewer, self.form.inspector, self._work)
         self.labelling = LabelControls(napari_viewer, self.form, self.live, self._work)
         self.files = ModelFiles(self, self.form, self._work, self._say)
+        self.density = DensityStart(self, self.form, self._work)
         self._connect()
         self._on_micrographs(self.form.micrographs.layer)
         self.labelling.choose(self.form.labels.layer)
@@ -158,7 +147,8 @@ class PickerTrainer(QWidget):
         improve
             The picker to begin with; None begins anew.
         without_labels
-            Learn from the surest picks of the general picker, where there are no labels.
+            Learn from the surest picks of the general picker, where there are no labels; or of one that learns from
+            simulated micrographs first, where the form says of which density.
         """
         if self.training:
             return
@@ -172,10 +162,19 @@ class PickerTrainer(QWidget):
             self._report(error)
             return
         job = replace(job, keep=self.files.to_keep_in())
+        if without_labels and self.form.density.wanted.isChecked():
+            self._say("Reading the density…")
+            self.density.give_to(
+                job, lambda job: self._learn(job, read), self._report, has_model=self.model is not None
+            )
+        else:
+            self._learn(job, read)
+
+    def _learn(self, job: messages.Job, read: Reading) -> None:
         self.form.curve.restart()
         self.form.validation.restart()
         self.form.validation.hide()
-        self._begin(job, read, _UNLABELLED if without_labels else _TRAINING, job.training.particle_diameter)
+        self._begin(job, read, job.training.particle_diameter)
 
     def pick_without_labels(self) -> None:
         """Adapt the general picker to the micrographs, make it the present one, and pick on all of them."""
@@ -186,7 +185,7 @@ class PickerTrainer(QWidget):
         except Exception as error:
             self._report(error)
             return
-        self._begin(job, read, _GENERAL, job.particle_diameter)
+        self._begin(job, read, job.particle_diameter)
 
     def pick(self) -> None:
         """Pick on all micrographs with the present picker."""
@@ -198,9 +197,9 @@ class PickerTrainer(QWidget):
         except Exception as error:
             self._report(error)
             return
-        self._begin(job, read, (_STARTING, _PICKING), picker.particle_diameter)
+        self._begin(job, read, picker.particle_diameter)
 
-    def _begin(self, job: _Job, read: Reading, phases: tuple[str, ...], diameter: float) -> None:
+    def _begin(self, job: phases.TrainerJob, read: Reading, diameter: float) -> None:
         self.live.make_room(self.form.micrographs.layer, self.labelling.label_set.labels)
         self._job_now, self._own_labels, self._finished, self._failed = job, None, False, False
         pixel_size = self.form.pixel_size.value()
@@ -208,7 +207,7 @@ class PickerTrainer(QWidget):
         self.live.begin(diameter / pixel_size, pixel_size, learning=learning)
         self.form.warn("")
         self.form.set_busy(True, learning=learning, has_model=self.model is not None)
-        self.progress.begin(phases)
+        self.progress.begin(phases.phases_of(job))
         if not isinstance(job, messages.PickJob):
             self._viewer.dims.events.current_step.connect(self._look)
         self._helper = self._work.converse(
@@ -260,20 +259,23 @@ class PickerTrainer(QWidget):
     def _hear(self, message: messages.Message) -> None:
         form, progress = self.form, self.progress
         match message:
+            case messages.Advanced():
+                progress.enter(message.what, message.total, message.done)
             case messages.Looked():
-                progress.enter(_LOOKING, message.total, message.done)
+                progress.enter(phases.LOOKING, message.total, message.done)
                 if message.done == message.total:
-                    progress.enter(_ADAPTING, 0)
+                    progress.enter(phases.ADAPTING, 0)
             case messages.Adapted() if isinstance(self._job_now, messages.GeneralJob):
                 self._take_general(message, self._job_now)
             case messages.OwnLabels():
                 self._own_labels = message
-                form.warn(origins.without_labels(message))
+                if isinstance(self._job_now, messages.Job):
+                    form.warn(origins.without_labels(message, self._job_now))
             case messages.Prepared():
-                progress.enter(_PREPARING, message.total, message.done)
+                progress.enter(phases.PREPARING, message.total, message.done)
             case messages.Learned():
                 progress.device = message.device
-                progress.enter(_LEARNING, message.steps, message.step)
+                progress.enter(phases.LEARNING, message.steps, message.step)
                 form.curve.extend(message.losses, message.step, message.steps)
                 form.validation.steps = form.curve.steps
             case messages.Validated():
@@ -302,10 +304,10 @@ class PickerTrainer(QWidget):
                 form.save_model.setEnabled(True)
                 for button in (form.pause, form.finish):
                     button.setEnabled(False)
-                progress.enter(_PICKING, len(self._job_now.names))
+                progress.enter(phases.PICKING, len(self._job_now.names))
             case messages.Picked():
                 progress.device = message.device or progress.device
-                progress.enter(_PICKING, message.total, message.done)
+                progress.enter(phases.PICKING, message.total, message.done)
                 self.live.add(message.picks)
                 self._finished = message.done == message.total
                 for button in (form.suggest, form.accept_shown):
@@ -318,13 +320,13 @@ class PickerTrainer(QWidget):
         if not answer.changed:
             self.form.warn(origins.ten_too_few(answer, job.particle_diameter))
         self.form.save_model.setEnabled(True)
-        self.progress.enter(_PICKING, len(job.names))
+        self.progress.enter(phases.PICKING, len(job.names))
 
     def _end(self) -> None:
         """Say how it went, and offer to train again."""
         cancelled = self._helper is not None and self._helper.cancelled
         progress, took = self.progress, self.progress.elapsed
-        picking, learned = progress.phase == _PICKING, isinstance(self._job_now, messages.Job)
+        picking, learned = progress.phase == phases.PICKING, isinstance(self._job_now, messages.Job)
         self._reset()
         if self._failed:  # which is said already
             return
@@ -339,7 +341,7 @@ class PickerTrainer(QWidget):
             self._say(f"Cancelled after {took}; {progress.done} of {progress.total} micrographs are picked.")
         elif cancelled:
             self._say(f"Cancelled after {took}; what was there before is kept.")
-        elif progress.phase == _LEARNING:
+        elif progress.phase == phases.LEARNING:
             self._say(f"Stopped after {took}, before there was a picker; what was there before is kept.")
         if cancelled and learned and not picking:
             self.files.put_back()

@@ -20,7 +20,7 @@ from napari_profet.databases.fetch import (
     find_structures,
 )
 from napari_profet.databases.identifiers import Database, Identifier, parse_identifier
-from napari_profet.databases.lists import identifier_of_header, read_identifiers
+from napari_profet.databases.lists import identifier_of_header, read_identifiers, split_identifiers
 from napari_profet.databases.settings import DatabaseSettings, SettingsError
 from napari_profet.databases.tables import Entity, Entry, StructureHit, StructureTable, coverage_bar
 from napari_profet.databases.uniprot import Protein
@@ -55,4 +55,5 @@ __all__ = [
     "identifier_of_header",
     "parse_identifier",
     "read_identifiers",
+    "split_identifiers",
 ]

@@ -12,7 +12,7 @@ from napari_profet.databases.identifiers import parse_identifier
 from napari_profet.errors import FormatError, IdentifierError
 from napari_profet.files import read_bytes
 
-__all__ = ["identifier_of_header", "read_identifiers"]
+__all__ = ["identifier_of_header", "read_identifiers", "split_identifiers"]
 
 # In the order in which they are looked for: the more exact name first.
 _ID_COLUMNS = (
@@ -63,6 +63,16 @@ def read_identifiers(path: str | os.PathLike[str], column: str | None = None) ->
     return list(dict.fromkeys(found))
 
 
+def split_identifiers(text: str) -> list[str]:
+    """Ids of a text, separated by spaces, commas, semicolons or ends of lines, each once; nobody looks what they are.
+
+    An organism's name may have spaces in it (INS@Homo sapiens): a gene ends at the next comma or line.
+    """
+    parts = [part.strip() for part in re.split(r"[,;\n\r\u2028\u2029]+", text)]
+    found = [word for part in parts for word in ([part] if "@" in part else part.split())]
+    return list(dict.fromkeys(filter(None, found)))
+
+
 def identifier_of_header(header: str) -> str | None:
     """Id of the entry that a FASTA header (without its >) names, or None."""
     first = header.split(maxsplit=1)[0] if header.split() else ""
@@ -95,10 +105,7 @@ def _from_headers(text: str, path: object) -> list[str]:
 def _from_lines(text: str, path: object) -> list[str]:
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        content = line.split("#", 1)[0].strip()
-        # An organism's name may have spaces in it, so that a gene has its line for itself.
-        words = [content] if "@" in content else re.split(r"[\s,;]+", content)
-        for word in filter(None, words):
+        for word in split_identifiers(line.split("#", 1)[0]):
             found.append(_checked(word, f"{path}: line {number}"))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_profet.databases import Database, parse_identifier
+from napari_profet.databases import Database, parse_identifier, split_identifiers
 from napari_profet.errors import IdentifierError
 from napari_profet.layers import ColourBy
 from napari_profet.widgets._finding import FoundTable, Row, Wish, fetch_wish, open_structure
 from napari_profet.widgets._hits_table import HitsTable
 from napari_profet.widgets._jobs import Job, JobBar
+from napari_profet.widgets._listing import fetch_list, fetch_listed_in
 
 __all__ = ["FetchSection"]
 
 _DATABASES = {"Told by the id": Database.AUTO, "PDB": Database.PDB, "AlphaFold DB": Database.ALPHAFOLD}
 _COLOURS = {"Element": ColourBy.ELEMENT, "Chain": ColourBy.CHAIN, "B factor or confidence": ColourBy.B_FACTOR}
 _FILES = "Structures (*.cif *.mmcif *.pdb *.ent *.cif.gz *.mmcif.gz *.pdb.gz *.ent.gz *.bcif *.bcif.gz);;All files (*)"
+_LISTS = "Lists of ids (*.txt *.csv *.tsv *.fasta *.fa *.faa *.fas *.lst);;All files (*)"
 
 
 class FetchSection(QGroupBox):
@@ -52,7 +55,8 @@ class FetchSection(QGroupBox):
         self.identifier.setPlaceholderText("1abc, P12345, INS_HUMAN, INS@human, EMD-1234")
         self.identifier.setToolTip(
             "PDB id (1abc, pdb_00001abc); UniProt accession, entry name or gene@organism, for a table of that "
-            "protein's structures; AF-P12345-F1 for a prediction; EMD-1234 for a map"
+            "protein's structures; AF-P12345-F1 for a prediction; EMD-1234 for a map. Several ids, with commas or "
+            "spaces between them: all are fetched, of a protein its prediction, and listed to choose from"
         )
         self.fetch_button = QPushButton("Fetch")
         self.database = QComboBox()
@@ -66,6 +70,8 @@ class FetchSection(QGroupBox):
         self.colour_by.addItems(list(_COLOURS))
         self.open_button = QPushButton("Open file…")
         self.open_button.setToolTip("A structure from mmCIF, PDB or BinaryCIF")
+        self.list_button = QPushButton("Fetch list…")
+        self.list_button.setToolTip("Fetch all ids of a text file, of a CSV table, or of the headers of a FASTA file")
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.table = HitsTable()
@@ -76,6 +82,7 @@ class FetchSection(QGroupBox):
         self.identifier.returnPressed.connect(self.fetch)
         self.fetch_button.clicked.connect(self.fetch)
         self.open_button.clicked.connect(self._choose_file)
+        self.list_button.clicked.connect(self._choose_list)
         self.take_button.clicked.connect(self._take_marked)
         self.table.opened.connect(self.take)
         jobs.busy.connect(lambda busy: self.setEnabled(not busy))
@@ -94,7 +101,10 @@ class FetchSection(QGroupBox):
         layout.addWidget(self.about)
         layout.addWidget(self.table)
         layout.addWidget(self.take_button)
-        layout.addWidget(self.open_button)
+        last = QHBoxLayout()
+        last.addWidget(self.open_button, 1)
+        last.addWidget(self.list_button, 1)
+        layout.addLayout(last)
 
     @property
     def colours(self) -> ColourBy:
@@ -102,18 +112,27 @@ class FetchSection(QGroupBox):
         return _COLOURS[self.colour_by.currentText()]
 
     def fetch(self) -> None:
-        """Fetch what the id means: a structure, a table of structures, or a map."""
-        identifier = self.identifier.text().strip()
-        database = _DATABASES[self.database.currentText()]
-        if not identifier:
+        """Fetch what the id means: a structure, a table of structures, or a map; of several ids, all."""
+        identifiers = split_identifiers(self.identifier.text())
+        wish = self._wish()
+        if not identifiers:
             self._jobs.fail("Type an id first, such as 1abc or P12345.")
             return
         try:
-            parse_identifier(identifier, database)
+            for identifier in identifiers:
+                parse_identifier(identifier, wish.database)
         except IdentifierError as error:
             self._jobs.fail(str(error))
             return
-        self._fetch(Wish(identifier, database, self.assembly.value(), self.colours))
+        if len(identifiers) == 1:
+            self._fetch(replace(wish, identifier=identifiers[0]))
+        else:
+            self._start_list(lambda job: fetch_list(identifiers, wish, job))
+
+    def fetch_list(self, path: str | Path) -> None:
+        """Fetch all that a file lists."""
+        wish = self._wish()
+        self._start_list(lambda job: fetch_listed_in(path, wish, job))
 
     def take(self, row: Row) -> None:
         """Fetch a structure of the table."""
@@ -130,6 +149,13 @@ class FetchSection(QGroupBox):
         colours = self.colours
         self._start(f"Opening {Path(path).name}", lambda job: open_structure(path, colours, job))
 
+    def _wish(self) -> Wish:
+        """What is filled in, but the id."""
+        return Wish("", _DATABASES[self.database.currentText()], self.assembly.value(), self.colours)
+
+    def _start_list(self, work: Callable[[Job], Any]) -> None:
+        self._jobs.start("Fetching", work, self._arrived)
+
     def _fetch(self, wish: Wish) -> None:
         self._start(f"Fetching {wish.identifier}", lambda job: fetch_wish(wish, job))
 
@@ -144,11 +170,14 @@ class FetchSection(QGroupBox):
         self.about.setText(found.title)
         for widget in (self.about, self.table, self.take_button):
             widget.show()
-        count = len(found.rows)
-        choose = "double-click the one to open" if count else "try its sequence's relatives in UniProt"
-        self._jobs.say("\n".join([f"{count} structures: {choose}.", *found.notes]))
+        self._jobs.say("\n".join([found.said, *found.notes]))
 
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a structure", "", _FILES)
         if path:
             self.open_file(path)
+
+    def _choose_list(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Fetch the ids of a list", "", _LISTS)
+        if path:
+            self.fetch_list(path)

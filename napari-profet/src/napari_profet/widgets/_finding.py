@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from napari_profet.databases import (
 from napari_profet.errors import CancelledError, IdentifierError, UserError
 from napari_profet.features import ProteinFeatures
 from napari_profet.layers import ColourBy, structure_layer
+from napari_profet.progress import Progress, silent
 from napari_profet.residues import category, header_block
 from napari_profet.structure import Structure, read_structure
 from napari_profet.widgets._jobs import Job
@@ -40,6 +42,7 @@ __all__ = [
     "find_features",
     "found_structure",
     "open_structure",
+    "structure_file",
 ]
 
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -98,12 +101,25 @@ class Row:
 
 @dataclass(frozen=True)
 class FoundTable:
-    """The structures of a protein, of ``length`` residues, for a person to choose from."""
+    """Structures for a person to choose from.
+
+    Attributes
+    ----------
+    title
+        What they are of.
+    length
+        Residues of the protein whose structures they are; 0 where they are of no one protein.
+    rows, notes
+        Structures, and what there is to say of them.
+    said
+        How many there are, and what to do.
+    """
 
     title: str
     length: int
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    said: str
 
 
 def fetch_wish(wish: Wish, job: Job) -> FoundLayer | FoundTable:
@@ -115,7 +131,7 @@ def fetch_wish(wish: Wish, job: Job) -> FoundLayer | FoundTable:
     is_model = wish.identifier.strip().upper().startswith("AF")
     if entry.database is not Database.PDB and wish.database is not Database.ALPHAFOLD and not is_model:
         return _table(wish.identifier, job)
-    path, notes = _structure_file(wish, entry.database, job)
+    path, notes = structure_file(wish, entry.database, job.stop, job.progress)
     job.progress(0, 0, "")
     structure = read_structure(path)
     return found_structure(structure, wish.colour_by, job, with_features=True, notes=notes)
@@ -178,18 +194,20 @@ def find_errors(identifier: str, structure: Structure, job: Job) -> LayerTuple:
     return aligned_error_layer(read_aligned_error(kept.path), structure)
 
 
-def _structure_file(wish: Wish, database: Database, job: Job) -> tuple[Path, list[str]]:
+def structure_file(
+    wish: Wish, database: Database, stop: threading.Event, progress: Progress = silent
+) -> tuple[Path, list[str]]:
     """File of a structure; of the PDB the one with UniProt's numbers, else, and then it says so, the deposited one."""
     notes = []
     if database is Database.PDB and not wish.assembly:
         try:
-            kept = fetch_structure(wish.identifier, format=Format.SIFTS, progress=job.progress, stop=job.stop)
+            kept = fetch_structure(wish.identifier, format=Format.SIFTS, progress=progress, stop=stop)
             return kept.path, []
         except (CancelledError, IdentifierError):
             raise
         except UserError:
             notes = ["Without SIFTS' numbers: this is the deposited file."]
-    kept = fetch_structure(wish.identifier, wish.database, assembly=wish.assembly, progress=job.progress, stop=job.stop)
+    kept = fetch_structure(wish.identifier, wish.database, assembly=wish.assembly, progress=progress, stop=stop)
     return kept.path, notes
 
 
@@ -220,7 +238,9 @@ def _table(identifier: str, job: Job) -> FoundTable:
     single = sorted((model for model in models if not model.is_complex), key=lambda model: len(model.model))
     rows = [*map(_model_row, single), *map(_row, found.hits)]
     title = f"{protein.accession} {protein.name}: {protein.description} ({protein.organism})"
-    return FoundTable(title, len(protein.about.sequence), tuple(rows), (*notes, *found.notes))
+    choose = "double-click the one to open" if rows else "try its sequence's relatives in UniProt"
+    said = f"{len(rows)} structures: {choose}."
+    return FoundTable(title, len(protein.about.sequence), tuple(rows), (*notes, *found.notes), said)
 
 
 def _model_row(model: Prediction) -> Row:

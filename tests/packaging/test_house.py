@@ -39,6 +39,7 @@ UPPER_ROOMS = {
     "_cli_train",
     "layers",
     "layers_density",
+    "layers_pairs",
     "opening",
     "_reader",
     "_writer",

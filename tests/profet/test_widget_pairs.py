@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from npe2 import PluginManifest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_profet import Structure, helix_bundle
 from napari_profet._reader import get_reader
+from napari_profet.layers_pairs import PAIR_COLOURS, link_pairs, residue_rows
 from napari_profet.layers_sequence import sequence_layer
 from napari_profet.mmcif import compose
 from napari_profet.sequence import SequenceRecord
-from napari_profet.widgets._pae_link import PAIR_COLOURS, residue_rows
 
 COUNT = 12
 ERRORS = (np.arange(COUNT**2).reshape(COUNT, COUNT) % 31).astype(float)
@@ -84,11 +84,60 @@ def test_pointing_at_a_pair_marks_it(
     qtbot.waitUntil(lambda: marked(structure) == {}, timeout=5_000)
     assert np.array_equal(structure.face_color, colours) and np.array_equal(structure.size, sizes)
 
-    # With the dock the mouse is free again.
+    # The link does not end with the dock, but with the layers.
+    before = widget.jobs.status.text()
     viewer.window.remove_dock_widget("all")
+    qtbot.waitUntil(lambda: canvas.width() > 0, timeout=1_000)
+    qtbot.wait(100)
+    place = canvas_point(viewer, canvas, errors, (4, 9))
     qtbot.mouseMove(canvas, place)
+    qtbot.waitUntil(lambda: marked(structure) == {0: list(range(20, 25)), 1: list(range(45, 50))}, timeout=5_000)
+    assert viewer.help == f"seen from ALA A 5, ALA A 10 may be {ERRORS[4, 9]:.1f} Å off"
+    assert widget.jobs.status.text() in (before, "Cancelled."), "a closed widget is told nothing"
+    viewer.layers.remove(errors)
+    qtbot.mouseMove(canvas, QPoint(9, 9))
+    qtbot.waitUntil(lambda: marked(structure) == {}, timeout=5_000)
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("first", ["structure", "errors"])
+def test_files_alone_are_linked_without_a_widget(
+    first: str, make_napari_viewer: Any, qtbot: Any, canvas_widget: Any, tmp_path: Path
+) -> None:
+    model = prediction()
+    files = {"structure": tmp_path / "AF-P01308-F1.cif", "errors": tmp_path / "P01308-pae.json"}
+    files["structure"].write_text(compose(model.name, model.positions, model.atoms, model.header))
+    files["errors"].write_text(
+        json.dumps({"predicted_aligned_error": ERRORS.tolist(), "max_predicted_aligned_error": 31.75})
+    )
+    viewer = make_napari_viewer(show=True)
+    for what in (first, *(set(files) - {first})):
+        viewer.open(files[what], plugin="napari-profet")
+    structure, errors = sorted(viewer.layers, key=lambda layer: isinstance(layer, Image))
+    if first == "structure":
+        assert errors.extent.world[0][-1] > structure.extent.world[1][-1], "beside the structure, not on it"
+    else:
+        errors.translate = (0, structure.extent.world[1][-1] + 5)
+    assert link_pairs(viewer) is link_pairs(viewer)
+    assert len(viewer.mouse_move_callbacks) == 1
+
+    viewer.reset_view()
+    canvas = canvas_widget(viewer)
+    qtbot.wait(100)
+    place = canvas_point(viewer, canvas, errors, (2, 7))
+    qtbot.mouseMove(canvas, place)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: marked(structure) == {0: list(range(10, 15)), 1: list(range(35, 40))}, timeout=5_000)
+    assert viewer.help == f"seen from ALA A 3, ALA A 8 may be {ERRORS[2, 7]:.1f} Å off"
+    # A click keeps them, also while the mouse is elsewhere.
+    qtbot.mouseMove(canvas, QPoint(5, 5))
     qtbot.wait(50)
-    assert marked(structure) == {}
+    assert len(marked(structure)) == 2
+    viewer.layers.remove(structure)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseMove(canvas, place + QPoint(1, 1))
+    qtbot.wait(50)
+    assert len(viewer.layers) == 1
 
 
 def test_residues_are_those_of_the_first_model_without_water() -> None:

@@ -36,14 +36,27 @@ def _read(path: str) -> tuple[Any, dict[str, Any], str]:
 
         return sequence_layer(read_fasta(path), Path(path).name.split(".")[0])
     if name.endswith(".json"):
-        from napari_profet.layers_density import aligned_error_layer
-        from napari_profet.pae import read_aligned_error
-
-        return aligned_error_layer(read_aligned_error(path))
+        return _errors(path)
     from napari_profet.layers import structure_layer
     from napari_profet.structure import read_structure
 
     return structure_layer(read_structure(path))
+
+
+def _errors(path: str) -> tuple[Any, dict[str, Any], str]:
+    """Aligned errors; in a viewer linked with its structures, and beside the one that they seem to be of."""
+    from napari import current_viewer
+
+    from napari_profet.layers_density import aligned_error_layer
+    from napari_profet.layers_pairs import link_pairs, place_beside
+    from napari_profet.pae import read_aligned_error
+
+    data, attributes, kind = aligned_error_layer(read_aligned_error(path))
+    viewer = current_viewer()
+    if viewer is not None:
+        there = link_pairs(viewer).structure(len(data))
+        attributes |= place_beside(there[0], len(data)) if there is not None else {}
+    return data, attributes, kind
 
 
 def _known(path: str) -> bool:

@@ -26,11 +26,11 @@ from napari_profet.cleave import CleaveOptions, CleavePlan, cleave, plan_cleavin
 from napari_profet.contents import contents_of, options_of
 from napari_profet.errors import UserError
 from napari_profet.layers import ColourBy, structure_from_layer
+from napari_profet.layers_pairs import place_beside
 from napari_profet.widgets._contents_tree import ContentsTree
 from napari_profet.widgets._finding import FoundLayer, Known, find_errors, find_features, found_structure
 from napari_profet.widgets._jobs import Job, JobBar, Latest
 from napari_profet.widgets._layer_choice import LayerChoice, is_structure
-from napari_profet.widgets._pae_link import place_beside
 from napari_profet.widgets._preview import Preview, legend_of
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Points
+from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
+
+from napari_profet.layers_pairs import is_aligned_error, is_structure
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -17,21 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["LayerChoice", "is_aligned_error", "is_density", "is_structure"]
 
 
-def is_structure(layer: Layer) -> bool:
-    """Whether a layer holds the atoms of a structure."""
-    return isinstance(layer, Points) and "structure" in layer.metadata
-
-
 def is_density(layer: Layer) -> bool:
     """Whether a layer is a volume, with the same scale along its axes: a stack of micrographs is none."""
     if not isinstance(layer, Image) or layer.ndim != 3 or layer.rgb or "micrographs" in layer.metadata:
         return False
     return float(np.ptp(np.abs(layer.scale))) <= 1e-3 * float(np.abs(layer.scale).mean())
-
-
-def is_aligned_error(layer: Layer) -> bool:
-    """Whether a layer holds predicted aligned errors."""
-    return isinstance(layer, Image) and "aligned_error" in layer.metadata
 
 
 class LayerChoice(QComboBox):

@@ -8,13 +8,13 @@ from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
+from napari_profet.layers_pairs import link_pairs
 from napari_profet.widgets._cleave_section import CleaveSection
 from napari_profet.widgets._density_section import DensitySection
 from napari_profet.widgets._fetch_section import FetchSection
 from napari_profet.widgets._finding import FoundLayer
 from napari_profet.widgets._jobs import JobBar
 from napari_profet.widgets._layer_choice import is_structure
-from napari_profet.widgets._pae_link import PairLink
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -51,7 +51,6 @@ class StructureToDensity(QWidget):
         self.cleaving.found.connect(self._show)
         self.cleaving.errors.connect(self._add)
         self.density.made.connect(self._add)
-        self._link: PairLink | None = None
         self.jobs.say("Give an id, or open a file.")
 
     def _lay_out(self) -> None:
@@ -89,6 +88,10 @@ class StructureToDensity(QWidget):
             self.cleaving.structure.choose(layer)
         return layer
 
+    def _tell(self, words: str) -> None:
+        """Show which residues the mouse points at."""
+        self.jobs.status.setText(words)
+
     # ---- the end ---------------------------------------------------------------------------------------------
 
     def event(self, event: QEvent | None) -> bool:
@@ -96,12 +99,12 @@ class StructureToDensity(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._docked = True
-                self._link = self._link or PairLink(self._viewer, self.jobs.status.setText)
+                link_pairs(self._viewer).tell = self._tell
             elif self._docked:
                 self._docked = False
                 self.jobs.abandon()
                 self.cleaving.abandon()
-                if self._link is not None:
-                    self._link.close()
-                    self._link = None
+                # The link stays with the viewer; only this line is told no more.
+                if (link := link_pairs(self._viewer)).tell == self._tell:
+                    link.tell = None
         return bool(super().event(event))

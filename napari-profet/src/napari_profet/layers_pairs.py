@@ -6,18 +6,35 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from napari_profet.widgets._layer_choice import is_aligned_error, is_structure
+from napari.layers import Image, Points
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Points
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["PAIR_COLOURS", "PairLink", "place_beside", "residue_rows"]
+__all__ = [
+    "PAIR_COLOURS",
+    "PairLink",
+    "is_aligned_error",
+    "is_structure",
+    "link_pairs",
+    "place_beside",
+    "residue_rows",
+]
 
 PAIR_COLOURS = ((1.0, 0.0, 1.0, 1.0), (0.0, 1.0, 1.0, 1.0))
 """Of the residue that is aligned on, and of the one whose error is told."""
 _LARGER = 1.8
+
+
+def is_structure(layer: Layer) -> bool:
+    """Whether a layer holds the atoms of a structure."""
+    return isinstance(layer, Points) and "structure" in layer.metadata
+
+
+def is_aligned_error(layer: Layer) -> bool:
+    """Whether a layer holds predicted aligned errors."""
+    return isinstance(layer, Image) and "aligned_error" in layer.metadata
 
 
 def residue_rows(layer: Points) -> list[np.ndarray]:
@@ -68,21 +85,34 @@ class _Marked:
         self.layer.size = every
 
 
+def link_pairs(viewer: Viewer) -> PairLink:
+    """The one link of a viewer, made when it is first asked for; it lives as long as the viewer."""
+    # Its callbacks are where it is kept: a viewer may come in another wrapper each time.
+    links = (getattr(callback, "__self__", None) for callback in viewer.mouse_move_callbacks)
+    found = next((link for link in links if isinstance(link, PairLink)), None)
+    return found or PairLink(viewer)
+
+
 class PairLink:
     """Marks in a structure the two residues that the mouse points at in its aligned errors.
 
-    A click keeps the marks where they are until the next click.
+    A click keeps the marks where they are until the next click. Which residues these are, stands in the viewer's status
+    bar. Made by :func:`link_pairs`.
 
     Parameters
     ----------
     viewer
         Whose layers and mouse.
-    say
-        Shows which residues these are.
+
+    Attributes
+    ----------
+    tell
+        Told as well which residues these are; None is nobody.
     """
 
-    def __init__(self, viewer: Viewer, say: Callable[[str], None]) -> None:
-        self._viewer, self._say = viewer, say
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self.tell: Callable[[str], None] | None = None
         self._rows: dict[Any, list[np.ndarray]] = {}
         self._pair: tuple[int, int] | None = None
         self._marked: _Marked | None = None
@@ -90,15 +120,10 @@ class PairLink:
         viewer.mouse_move_callbacks.append(self._moved)
         viewer.mouse_drag_callbacks.append(self._clicked)
 
-    def close(self) -> None:
-        """Let go of the mouse."""
-        self._mark(None)
-        for callbacks, own in (
-            (self._viewer.mouse_move_callbacks, self._moved),
-            (self._viewer.mouse_drag_callbacks, self._clicked),
-        ):
-            if own in callbacks:
-                callbacks.remove(own)
+    def _say(self, words: str) -> None:
+        self._viewer.help = words
+        if self.tell is not None:
+            self.tell(words)
 
     def _moved(self, viewer: Viewer, event: Any) -> None:
         if not self._kept:
@@ -125,7 +150,7 @@ class PairLink:
                     return layer, int(place[0]), int(place[1])
         return None
 
-    def _structure(self, count: int) -> tuple[Points, list[np.ndarray]] | None:
+    def structure(self, count: int) -> tuple[Points, list[np.ndarray]] | None:
         """The newest structure of so many residues that can be seen, and the atoms of each."""
         for layer in reversed(self._viewer.layers):
             if not (is_structure(layer) and layer.visible):
@@ -148,7 +173,7 @@ class PairLink:
         if found is None:
             return
         errors, first, second = found
-        there = self._structure(len(errors.data))
+        there = self.structure(len(errors.data))
         value = float(errors.data[first, second])
         if there is None:
             said = f"residues {first + 1} and {second + 1}: {value:.1f} Å"

@@ -43,6 +43,12 @@ def marked(structure: Any) -> dict[int, list[int]]:
     return {n: found.tolist() for n, found in rows.items() if len(found)}
 
 
+def overlaid(viewer: Any) -> str | None:
+    """Text over the canvas, if it is seen."""
+    overlay = viewer.canvas.overlays.text if hasattr(viewer, "canvas") else viewer.text_overlay
+    return overlay.text if overlay.visible else None
+
+
 @pytest.mark.gui
 def test_pointing_at_a_pair_marks_it(
     docked: tuple[Any, Any, Any], reachable: Any, qtbot: Any, canvas_widget: Any
@@ -92,11 +98,15 @@ def test_pointing_at_a_pair_marks_it(
     place = canvas_point(viewer, canvas, errors, (4, 9))
     qtbot.mouseMove(canvas, place)
     qtbot.waitUntil(lambda: marked(structure) == {0: list(range(20, 25)), 1: list(range(45, 50))}, timeout=5_000)
-    assert viewer.help == f"seen from ALA A 5, ALA A 10 may be {ERRORS[4, 9]:.1f} Å off"
+    assert (
+        viewer.text_overlay.visible
+        and viewer.text_overlay.text == f"seen from ALA A 5, ALA A 10 may be {ERRORS[4, 9]:.1f} Å off"
+    )
     assert widget.jobs.status.text() in (before, "Cancelled."), "a closed widget is told nothing"
     viewer.layers.remove(errors)
     qtbot.mouseMove(canvas, QPoint(9, 9))
     qtbot.waitUntil(lambda: marked(structure) == {}, timeout=5_000)
+    assert overlaid(viewer) is None
 
 
 @pytest.mark.gui
@@ -128,7 +138,10 @@ def test_files_alone_are_linked_without_a_widget(
     qtbot.mouseMove(canvas, place)
     qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
     qtbot.waitUntil(lambda: marked(structure) == {0: list(range(10, 15)), 1: list(range(35, 40))}, timeout=5_000)
-    assert viewer.help == f"seen from ALA A 3, ALA A 8 may be {ERRORS[2, 7]:.1f} Å off"
+    assert (
+        viewer.text_overlay.visible
+        and viewer.text_overlay.text == f"seen from ALA A 3, ALA A 8 may be {ERRORS[2, 7]:.1f} Å off"
+    )
     # A click keeps them, also while the mouse is elsewhere.
     qtbot.mouseMove(canvas, QPoint(5, 5))
     qtbot.wait(50)

@@ -96,8 +96,7 @@ def link_pairs(viewer: Viewer) -> PairLink:
 class PairLink:
     """Marks in a structure the two residues that the mouse points at in its aligned errors.
 
-    A click keeps the marks where they are until the next click. Which residues these are, stands in the viewer's status
-    bar. Made by :func:`link_pairs`.
+    A click keeps the marks where they are until the next click. Made by :func:`link_pairs`.
 
     Parameters
     ----------
@@ -107,7 +106,7 @@ class PairLink:
     Attributes
     ----------
     tell
-        Told as well which residues these are; None is nobody.
+        Told which residues these are; where nobody is, it stands in the viewer's text overlay.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -117,13 +116,26 @@ class PairLink:
         self._pair: tuple[int, int] | None = None
         self._marked: _Marked | None = None
         self._kept = False
+        self._overlaid: tuple[bool, str] | None = None
         viewer.mouse_move_callbacks.append(self._moved)
         viewer.mouse_drag_callbacks.append(self._clicked)
 
     def _say(self, words: str) -> None:
-        self._viewer.help = words
         if self.tell is not None:
             self.tell(words)
+            return
+        # Not the status bar: there napari writes its own at each move of the mouse.
+        overlay = _text_overlay(self._viewer)
+        if self._overlaid is None:
+            self._overlaid = bool(overlay.visible), str(overlay.text)
+        overlay.text, overlay.visible = words, True
+
+    def _clear(self) -> None:
+        """Give the overlay back as it was."""
+        if self._overlaid is not None:
+            overlay = _text_overlay(self._viewer)
+            overlay.visible, overlay.text = self._overlaid
+            self._overlaid = None
 
     def _moved(self, viewer: Viewer, event: Any) -> None:
         if not self._kept:
@@ -171,6 +183,7 @@ class PairLink:
             self._marked.take_back()
         self._marked = None
         if found is None:
+            self._clear()
             return
         errors, first, second = found
         there = self.structure(len(errors.data))
@@ -183,6 +196,11 @@ class PairLink:
         self._marked = _Marked(layer, (rows[first], rows[second]))
         names = [_name(layer, rows[index]) for index in (first, second)]
         self._say(f"seen from {names[0]}, {names[1]} may be {value:.1f} Å off")
+
+
+def _text_overlay(viewer: Viewer) -> Any:
+    """Text over a viewer's canvas, which napari 0.9 has moved."""
+    return viewer.canvas.overlays.text if hasattr(viewer, "canvas") else viewer.text_overlay
 
 
 def _in_plane(event: Any) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Particle coordinates: one table inside, every format's own frame converted at its door."""
 
+from napari_empiarreader.coordinates._star_text import read_blocks
 from napari_empiarreader.coordinates.files import read_particles, write_particles
 from napari_empiarreader.coordinates.formats import (
     FORMATS,
@@ -24,6 +25,7 @@ __all__ = [
     "format_named",
     "lost_in",
     "match_names",
+    "read_blocks",
     "read_particles",
     "read_star",
     "write_particles",

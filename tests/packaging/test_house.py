@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -180,3 +181,17 @@ def test_no_two_plugins_claim_the_same_files() -> None:
                 owners[pattern.lower()].add(package)
     shared = {pattern: sorted(names) for pattern, names in owners.items() if len(names) > 1}
     assert not shared, f"napari would ask the user each time which plugin opens these: {shared}"
+
+
+@every_package
+def test_the_help_of_commands_is_not_broken_in_the_middle_of_a_line(package: str) -> None:
+    """typer keeps the line ends of a docstring, and breaks lines where the terminal ends."""
+    app = importlib.import_module(f"{package.replace('-', '_')}.cli").app
+    paragraphs = [
+        (command.callback.__name__, paragraph)
+        for command in app.registered_commands
+        for paragraph in (inspect.getdoc(command.callback) or "").split("\n\n")
+    ]
+    assert len(paragraphs) >= 3
+    broken = [f"{name}: {paragraph!r}" for name, paragraph in paragraphs if "\n" in paragraph.strip()]
+    assert not broken, "\n".join(broken)

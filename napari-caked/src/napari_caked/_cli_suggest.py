@@ -47,8 +47,9 @@ def suggest(
 ) -> None:
     """Suggest the places whose labels would teach most: those the model is unsure of, and unlike each other.
 
-    The file holds the most useful place first. Label those that are particles, mark the others as negatives, and
-    train on with 'train --start'.
+    The file holds the most useful place first.
+
+    Label those that are particles, mark the others as negatives, and train on with 'train --start'.
     """
     if output.suffix.lower() != ".star":
         raise FormatError(f"{output}: suggestions are written as STAR; name a file that ends in .star")

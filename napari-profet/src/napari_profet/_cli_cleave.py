@@ -68,8 +68,10 @@ def cleave(
     """Cut peptides, tags, chains or residues off structures; leave out atoms.
 
     Cuts shorten the sequence too; --select, --plddt and all after it only leave atoms out.
-    What went is told in the mmCIF file and in a .cleaved.json beside it. In a folder, what is there already is not
-    made again.
+
+    What went is told in the mmCIF file and in a .cleaved.json beside it.
+
+    In a folder, what is there already is not made again.
     """
     from napari_profet.cleave_plan import CleaveOptions
     from napari_profet.selecting import ResidueRange

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_caked.datasets.checks import CheckedLabels, check_labels
+from napari_caked.datasets.checks import CheckedLabels, LabelledBy, check_labels
 from napari_caked.datasets.label_size import looks_like, profiles
 from napari_caked.errors import LabelsError
 from napari_caked.preprocess import Rescaling, WorkingImage, prepare
@@ -23,12 +23,12 @@ def blank(shape=(200, 220), factor=3.0):
     return WorkingImage(torch.randn(plan.shape, generator=generator), plan, torch.ones(plan.shape, dtype=torch.bool))
 
 
-def checked(*centres, negatives=None, workings=None) -> CheckedLabels:
+def checked(*centres, negatives=None, workings=None, **how) -> CheckedLabels:
     centres = [np.array(points, float).reshape(-1, 2) for points in centres]
     if negatives is not None:
         negatives = [np.array(points, float).reshape(-1, 2) for points in negatives]
     workings = workings or [blank() for _ in centres]
-    return check_labels(workings, centres, NAMES[: len(centres)], 120.0, 2.0, negatives=negatives)
+    return check_labels(workings, centres, NAMES[: len(centres)], 120.0, 2.0, negatives=negatives, **how)
 
 
 def texts(result):
@@ -158,12 +158,13 @@ def test_sizes_of_rings(size, wall):
     assert size / 1.5 < ratio < size * 1.5
 
 
-def ring_warnings(ring_data, seed, scale=1.0, labels=75):
+def ring_warnings(ring_data, seed, scale=1.0, labels=75, **how):
     """What is said of rings of 120 Å, of ``labels`` of them, with a pixel size that is wrong by ``scale``."""
     series, truth = ring_data(count=3, seed=seed)
     workings = [prepare(series.read(i), series.names[i], 120.0, 5.0 * scale) for i in range(3)]
     centres = drawn([w.rescaling.to_rescaled(truth.on(i)) for i, w in enumerate(workings)], labels, seed)
-    return [text for text in texts(check_labels(workings, centres, series.names, 120.0, 5.0 * scale)) if "look" in text]
+    result = check_labels(workings, centres, series.names, 120.0, 5.0 * scale, **how)
+    return [text for text in texts(result) if "look" in text]
 
 
 @pytest.mark.parametrize("labels", [10, 20, 75])
@@ -175,6 +176,18 @@ def test_a_grid_of_rings_of_half_the_size_is_told(ring_data):
     for seed in range(3):
         (text,) = ring_warnings(ring_data, seed, scale=0.5)
         assert "diameter says 120 Å at 2.5 Å per pixel" in text
+
+
+def test_a_pickers_own_picks_are_called_so_and_simulated_particles_need_no_warning(ring_data):
+    (text,) = ring_warnings(ring_data, 0, scale=0.5, labelled_by=LabelledBy.PICKER)
+    assert text.startswith("the surest picks look like particles of about ") and "label" in text.split("check both")[1]
+    assert not ring_warnings(ring_data, 0, scale=0.5, labelled_by=LabelledBy.SIMULATION)
+    # Nobody who has not labelled is told to label on a second micrograph, or what became of two labels on one particle.
+    twice = [*GRID[:4], (GRID[0][0] + 1, GRID[0][1])]
+    assert len(texts(checked([], twice))) == 2
+    for nobody in (LabelledBy.PICKER, LabelledBy.SIMULATION):
+        result = checked([], twice, labelled_by=nobody)
+        assert texts(result) == [] and len(result.centres[1]) == 4
 
 
 def test_noise_has_no_size_to_warn_of():

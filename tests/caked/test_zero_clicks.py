@@ -25,7 +25,8 @@ from napari_caked.simulate.settings import (
     ViewSettings,
 )
 from napari_caked.simulate.specimens import hollow_shell
-from napari_caked.simulated_training import simulated_picker
+from napari_caked.simulated_training import simulated_picker, size_in_words
+from napari_caked.training import Warned, training_events
 from napari_caked.zero_clicks import adapted, some_of, spread, sure_picks
 from napari_empiarreader import read_particles
 from napari_empiarreader.errors import UserError
@@ -107,6 +108,28 @@ def test_sure_picks_are_nearly_all_right_and_lie_on_the_series(shells):
     assert labels.micrographs == series.names
     right = evaluate(labels, truth, radius=DIAMETER / PIXEL_SIZE / 3)
     assert right.precision > 0.9
+
+
+def test_a_density_of_another_size_than_the_particle_is_told():
+    shell = hollow_shell(DIAMETER, 22.0)
+    assert size_in_words(shell, DIAMETER) is None
+    for said in (DIAMETER / 2, DIAMETER * 2):
+        text = size_in_words(shell, said)
+        assert f"but the diameter says {said:g} Å" in text and "voxel size" in text
+
+
+def test_nobody_is_warned_about_labels_that_nobody_made(shells):
+    series, _ = shells
+    (name, image, pixel_size), *_ = some_of(series)
+    alone = MicrographSeries.from_array(image[None], [name], pixel_size)
+    settings = TrainingSettings(DIAMETER, steps=2, reviews=0, batch_size=2, crop_size=65, device="cpu")
+    own = sure_picks(adapted(general_picker(DIAMETER), some_of(alone), device="cpu"), alone, some_of(alone))
+
+    def warned(labels):
+        return [event.message for event in training_events(alone, labels, settings) if isinstance(event, Warned)]
+
+    assert warned(own) == []
+    assert any("all" in text and "on one micrograph" in text for text in warned(replace(own, metadata={})))
 
 
 def test_a_training_takes_them_for_labels(shells):

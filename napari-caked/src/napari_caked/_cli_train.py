@@ -140,8 +140,9 @@ def train(
 ) -> None:
     """Train a picker from labelled particles, or without any.
 
-    Without labels the general picker's surest picks take their place (--diameter is all that it needs); with --simulate
-    MAP those of a picker that has learned from simulated micrographs of that density.
+    Without labels, the surest picks of the general picker take their place; --diameter is all that it needs.
+
+    With --simulate, they are those of a picker that has learned from simulated micrographs of a density.
 
     Ctrl-C ends a training; with --state the same command goes on where it ended.
     """
@@ -246,9 +247,11 @@ def _simulated(
 ) -> PickerModel:
     """A picker that knows the density, and has seen no real micrograph."""
     from napari_caked.simulate.project import density_in_volts
-    from napari_caked.simulated_training import simulated_picker
+    from napari_caked.simulated_training import simulated_picker, size_in_words
 
     volume = density_in_volts(density, mass=mass)
+    if oddity := size_in_words(volume, settings.particle_diameter):
+        say(f"warning: {oddity}")
     say(f"learning from micrographs of {density.name}, simulated in the likeness of these")
     return simulated_picker(volume, series, settings, dose=dose, progress=console.progress_line)
 

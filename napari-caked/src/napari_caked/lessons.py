@@ -11,7 +11,7 @@ import torch
 
 from napari_caked.calibration import estimate_calibration
 from napari_caked.checkpoint import PickerModel
-from napari_caked.datasets.checks import CheckedLabels, check_labels
+from napari_caked.datasets.checks import LABELLED_BY, CheckedLabels, LabelledBy, check_labels
 from napari_caked.dense_learning import DenseLearner
 from napari_caked.errors import LabelsError, SettingsError, TrainingError
 from napari_caked.evaluation import evaluate
@@ -292,6 +292,7 @@ def _checked(said: Said, material: Material, workings: Sequence[WorkingImage]) -
         material.pixel_size,
         particle_width=material.settings.preprocess.particle_width,
         negatives=places(said.negatives),
+        labelled_by=LabelledBy(said.labels.metadata.get(LABELLED_BY, LabelledBy.PERSON)),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_caked.checkpoint import PickerModel
+from napari_caked.datasets.checks import LABELLED_BY, LabelledBy
 from napari_caked.errors import SettingsError
 from napari_caked.general import general_picker
 from napari_caked.models import MatchedFilterNetwork
@@ -29,7 +30,7 @@ from napari_caked.zero_clicks import LOOKED_AT, NamedImage, adapted, some_of
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
 
-__all__ = ["SIMULATED", "simulated_picker"]
+__all__ = ["SIMULATED", "simulated_picker", "size_in_words"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 SIMULATED, _STEPS = 6, 300
 #: Particles a simulated micrograph holds at least, so that there is something to learn from.
 _FEWEST = 20
+#: A density that is wider or narrower than the particle is said to be by more than this factor is worth a warning.
+_DIFFERS = 1.4
 #: As much of what is no particle as a micrograph may well hold.
 _DECOYS = DecoySettings(aggregates=1, ice_lumps=2)
 
@@ -102,7 +105,18 @@ def simulated_picker(
     # All particles are labelled: there is nothing to review.
     steps = min(_STEPS, settings.all_steps)
     lessons = replace(settings, steps=steps, reviews=0, hold_out=0, patience=None, time_budget=None)
-    return train(simulated.series, simulated.particles, lessons, progress=learning or progress)
+    labels = replace(simulated.particles, metadata={LABELLED_BY: LabelledBy.SIMULATION.value})
+    return train(simulated.series, labels, lessons, progress=learning or progress)
+
+
+def size_in_words(density: Density, particle_diameter: float) -> str | None:
+    """A warning that a density is not as wide as the particle is said to be, or None; diameters in Å."""
+    if 1 / _DIFFERS < density.diameter / particle_diameter < _DIFFERS:
+        return None
+    return (
+        f"{density.name} is about {density.diameter:.0f} Å wide, but the diameter says {particle_diameter:g} Å: check "
+        "its voxel size and the diameter"
+    )
 
 
 def _particles(diameter: float, images: Sequence[NamedImage], device: str) -> int:

@@ -18,6 +18,7 @@ import torch
 
 from napari_caked.calibration import estimate_calibration
 from napari_caked.checkpoint import PickerModel
+from napari_caked.datasets.checks import LABELLED_BY, LabelledBy
 from napari_caked.devices import choose_device
 from napari_caked.errors import DiameterError, LabelsError, MicrographError
 from napari_caked.general import inverted, with_template
@@ -148,7 +149,7 @@ def sure_picks(
     for one, which in zip(seen, chosen, strict=True):
         places = one.working.rescaling.to_original(one.places[which])
         rows.append(np.column_stack([np.full(len(which), series.names.index(one.name)), places]))
-    return ParticleTable(series.names, np.concatenate(rows))
+    return ParticleTable(series.names, np.concatenate(rows), metadata={LABELLED_BY: LabelledBy.PICKER.value})
 
 
 def some_of(series: MicrographSeries, at_most: int = LOOKED_AT, progress: Progress = silent) -> Iterator[NamedImage]:

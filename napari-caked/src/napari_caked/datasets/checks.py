@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -11,10 +12,21 @@ from napari_caked.datasets.label_size import size_in_words
 from napari_caked.errors import LabelsError
 from napari_caked.preprocess import WorkingImage
 
-__all__ = ["CheckedLabels", "LabelWarning", "check_labels"]
+__all__ = ["LABELLED_BY", "CheckedLabels", "LabelWarning", "LabelledBy", "check_labels"]
+
+#: Where a table of labels says in its metadata who has labelled; a person, where it does not.
+LABELLED_BY = "labelled_by"
 
 #: Labels nearer to each other than this many particle widths are on the same particle.
 _SAME = 0.3
+
+
+class LabelledBy(StrEnum):
+    """Who has labelled: it takes a person to be told what looks odd about labels, and how to label better."""
+
+    PERSON = "person"
+    PICKER = "picker"
+    SIMULATION = "simulation"
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ def check_labels(
     *,
     particle_width: float = 20.0,
     negatives: Sequence[np.ndarray] | None = None,
+    labelled_by: LabelledBy = LabelledBy.PERSON,
 ) -> CheckedLabels:
     """Check labels, merge duplicates, and leave out those on padding, blanked or dead areas.
 
@@ -72,6 +85,9 @@ def check_labels(
         Working pixels per particle diameter.
     negatives
         As ``centres``: places that are marked as no particle.
+    labelled_by
+        Of a picker's own picks there is a warning only where they do not look as large as they should, and of simulated
+        particles none.
 
     Raises
     ------
@@ -89,9 +105,14 @@ def check_labels(
     kept = _without_duplicates(kept, _SAME * particle_width, warnings)
     kept_negatives = _on_specimen(workings, negatives, names, "negative", warnings)
     _require_no_contradiction(workings, kept, kept_negatives, names, _SAME * particle_width)
-    warnings += _too_few(kept, names)
-    oddity = size_in_words([w.image for w in workings], kept, particle_width, particle_diameter, pixel_size)
-    warnings += [oddity] if oddity else []
+    if labelled_by is not LabelledBy.PERSON:
+        warnings.clear()
+    if labelled_by is LabelledBy.PERSON:
+        warnings += _too_few(kept, names)
+    if labelled_by is not LabelledBy.SIMULATION:
+        images, own = [w.image for w in workings], labelled_by is LabelledBy.PICKER
+        oddity = size_in_words(images, kept, particle_width, particle_diameter, pixel_size, own_picks=own)
+        warnings += [oddity] if oddity else []
     return CheckedLabels(tuple(kept), tuple(kept_negatives), tuple(LabelWarning(text) for text in warnings))
 
 

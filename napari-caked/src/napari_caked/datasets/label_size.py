@@ -43,6 +43,8 @@ def size_in_words(
     particle_width: float,
     particle_diameter: float,
     pixel_size: float,
+    *,
+    own_picks: bool = False,
 ) -> str | None:
     """A warning that the labelled places do not look like particles of the stated diameter, or of one, or None.
 
@@ -56,6 +58,8 @@ def size_in_words(
         Å.
     pixel_size
         Å per micrograph pixel.
+    own_picks
+        Nobody has labelled: these are the surest picks of a picker.
     """
     if sum(map(len, centres)) < _LEAST_LABELS:
         return None
@@ -64,12 +68,18 @@ def size_in_words(
     ratio = looks_like(whole, particle_width)
     if ratio is not None and not 1 / _FACTOR < ratio < _FACTOR:
         return (
-            f"the labelled places look like particles of about {_rounded(ratio * particle_diameter)} Å, but the "
-            f"diameter says {particle_diameter:g} Å at {pixel_size:g} Å per pixel: check both"
+            f"{'the surest picks' if own_picks else 'the labelled places'} look like particles of about "
+            f"{_rounded(ratio * particle_diameter)} Å, but the diameter says {particle_diameter:g} Å at {pixel_size:g} "
+            f"Å per pixel: check both{', or label ten particles' if own_picks else ''}"
         )
     two = _two_sizes(halves, particle_width)
     if two is not None:
         small, large = (_rounded(one * particle_diameter) for one in two)
+        if own_picks:
+            return (
+                f"some of the surest picks look like particles of about {small} Å, others of about {large} Å: not all "
+                "of them may be your particle; to choose, label ten"
+            )
         return (
             f"some of the labelled places look like particles of about {small} Å, others of about {large} Å: label "
             "one kind of particle at a time, or check that all micrographs have the same pixel size"

@@ -58,7 +58,7 @@ def simulated_first(series: MicrographSeries, job: Job, inbox: Inbox) -> PickerM
     """
     if job.density is None:
         return None
-    from napari_caked.simulated_training import simulated_picker
+    from napari_caked.simulated_training import simulated_picker, size_in_words
     from napari_caked.widgets._sim_answers import density_of
 
     def told(phase: str) -> Progress:
@@ -72,6 +72,8 @@ def simulated_first(series: MicrographSeries, job: Job, inbox: Inbox) -> PickerM
         return progress
 
     density, wanted = density_of(job.density), job.training
+    if oddity := size_in_words(density, wanted.particle_diameter):
+        inbox.say(messages.Warned(oddity))
     return simulated_picker(
         density, series, wanted, dose=job.dose, progress=told(phases.MEASURING), learning=told(phases.REHEARSING)
     )

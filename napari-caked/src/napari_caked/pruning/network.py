@@ -1,0 +1,150 @@
+"""The network that tells particles from what else is picked: two views of a place, one trunk, two heads.
+
+Both heads classify; the second sees the trunk's last map through a 1 x 1 convolution that halves its channels. Each has
+a cross-entropy of its own, and together they teach the trunk: the multi-loss of Li et al., J. Comput. Biol. 29, 1117
+(2022), doi 10.1089/cmb.2022.0101.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from napari_caked.pruning.patches import WIDE_CHANNELS, Patches
+from napari_caked.pruning.settings import CLASSES
+
+__all__ = ["PrunerNetwork", "flipped", "folded", "head_logits", "partial_loss", "pooled_features"]
+
+
+class _Residual(nn.Module):
+    """Two convolutions and a way around them (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, out, 3, stride)
+        self.second = _convolution(out, out, 3, 1)
+        straight = channels == out and stride == 1
+        self.around = nn.Identity() if straight else _convolution(channels, out, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.around(x) + self.second(torch.relu(self.first(x))))
+
+
+class PrunerNetwork(nn.Module):
+    """From patches to the logits of the classes, by two heads.
+
+    Parameters
+    ----------
+    width
+        Channels after the stem; the trunk's last map has eight times as many.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        last = 8 * width
+        self.near = nn.Sequential(
+            _convolution(1, width, 7, 2),
+            nn.ReLU(),
+            _Residual(width, 2 * width, 2),
+            _Residual(2 * width, 4 * width, 2),
+            _Residual(4 * width, last, 2),
+        )
+        self.wide = nn.Sequential(
+            _convolution(WIDE_CHANNELS, width, 5, 2),
+            nn.ReLU(),
+            _Residual(width, 2 * width, 2),
+            _Residual(2 * width, 4 * width, 2),
+        )
+        self.around = nn.Linear(8 * width, last)
+        self.trunk = _Residual(last, last, 1)
+        self.halved = nn.Sequential(_convolution(last, last // 2, 1, 1), nn.ReLU())
+        self.head = nn.Linear(2 * last, len(CLASSES))
+        self.halved_head = nn.Linear(last, len(CLASSES))
+
+    def features(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the two heads classify by: ``(n, 256)`` and ``(n, 128)`` at the default width."""
+        seen = self.near(patches.near)
+        # What surrounds a place shifts all that is seen of the place itself.
+        surroundings = self.around(_pooled(self.wide(patches.wide)))
+        trunk = self.trunk(torch.relu(seen + surroundings[:, :, None, None]))
+        return _pooled(trunk), _pooled(self.halved(trunk))
+
+    def forward(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits ``(n, classes)`` of either head."""
+        whole, halved = self.features(patches)
+        return self.head(whole), self.halved_head(halved)
+
+
+def _convolution(channels: int, out: int, size: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, size, stride, size // 2, bias=False), nn.BatchNorm2d(out))
+
+
+def _pooled(x: torch.Tensor) -> torch.Tensor:
+    """Means over the inner quarter, where the pick is, and over everything, of a map ``(n, c, 4, 4)``: ``(n, 2 c)``."""
+    inner = x[:, :, x.shape[2] // 4 : -(x.shape[2] // 4), x.shape[3] // 4 : -(x.shape[3] // 4)]
+    return torch.cat([inner.mean(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1)
+
+
+def flipped(patches: Patches, view: int) -> Patches:
+    """One of the eight views of a place: ``view % 4`` quarter turns, after a flip from 4 on."""
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        x = torch.rot90(x, view % 4, (2, 3))
+        return x.flip(3) if view >= 4 else x
+
+    return Patches(turned(patches.near), turned(patches.wide))
+
+
+def folded(network: PrunerNetwork) -> PrunerNetwork:
+    """A copy for judging: its normalisations are folded into the convolutions, which takes a quarter less time."""
+    copied = copy.deepcopy(network).eval()
+    for module in list(copied.modules()):
+        for name, part in module.named_children():
+            if not isinstance(part, nn.Sequential) or len(part) != 2:
+                continue
+            convolution, normalisation = part
+            if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(convolution, normalisation))
+    return copied
+
+
+@torch.inference_mode()
+def pooled_features(
+    network: PrunerNetwork, patches: Patches, flips: int = 4, batch: int = 256
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of both heads, averaged over the views: linear heads say of them the mean of what they say of each."""
+    parts = []
+    for start in range(0, len(patches), batch):
+        piece = patches[slice(start, start + batch)]
+        views = [network.features(flipped(piece, view)) for view in range(flips)]
+        parts.append([torch.stack(list(features)).mean(dim=0) for features in zip(*views, strict=True)])
+    if not parts:
+        last = 8 * network.width
+        return torch.empty(0, 2 * last), torch.empty(0, last)
+    whole, halved = (torch.cat(list(part)) for part in zip(*parts, strict=True))
+    return whole, halved
+
+
+def head_logits(network: PrunerNetwork, features: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """What the two heads say of features together: the mean of their logits ``(n, classes)``."""
+    return (network.head(features[0]) + network.halved_head(features[1])) / 2
+
+
+def partial_loss(logits: torch.Tensor, allowed: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy where a label may leave open which of some classes it is.
+
+    Parameters
+    ----------
+    logits
+        ``(n, classes)``.
+    allowed
+        ``(n, classes)`` bool: what each may be.
+    weight
+        ``(n,)``, with sum 1.
+    """
+    likely = torch.log_softmax(logits, dim=1).masked_fill(~allowed, -torch.inf)
+    return -(weight * torch.logsumexp(likely, dim=1)).sum()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import gc
 import ipaddress
 import os
 import socket
@@ -16,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 # and leave processors for the others on this machine.
 os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.mkdtemp(prefix="napari-")) / "settings.yaml"))
 os.environ.setdefault("NAPARI_ASYNC", "0")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process of tests for each core; more threads than cores only wait
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a spinning thread stalls whatever shares the cores
-os.environ.setdefault("MKL_NUM_THREADS", "2")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -68,8 +71,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test of the canvas where nothing can paint one."""
-    if item.get_closest_marker("gui") and (reason := _no_screen()):
+    if not item.get_closest_marker("gui"):
+        return
+    if reason := _no_screen():
         pytest.skip(reason)
+    _cheaper_viewers()
+
+
+def pytest_collection_finish() -> None:
+    """Take what the collection has imported out of the garbage collector's sight."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Do the same for what a test with a window has imported: napari collects whenever a layer or a viewer goes.
+
+    Otherwise each of these collections looks through all modules of napari, Qt and PyTorch, 0.1 s and more. No viewer
+    is alive here, and what it left behind has just been collected.
+    """
+    yield
+    if item.get_closest_marker("gui"):
+        gc.freeze()
+
+
+@functools.cache
+def _cheaper_viewers() -> None:
+    """Let viewers of tests start as usual, without what takes long in it and has nothing to do with our plugins.
+
+    ``make_napari_viewer`` reads the manifests of all plugins again for each viewer, and resets settings one by one,
+    each of which is then written to the disk.
+    """
+    from napari.settings import NapariSettings
+    from npe2.manifest import _bases
+
+    if read := getattr(_bases, "_load_yaml_no_duplicates", None):  # not in every version
+        known = functools.cache(read)
+        _bases._load_yaml_no_duplicates = lambda stream: copy.deepcopy(known(stream.read()))
+    NapariSettings._maybe_save = lambda self: None
 
 
 def _no_screen() -> str:

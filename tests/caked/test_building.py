@@ -1,0 +1,246 @@
+"""Tests of building a store: in one stream, resumable, and only of what goes together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_caked.datasets.building import build
+from napari_caked.datasets.cropping import CropPad
+from napari_caked.datasets.items import Item
+from napari_caked.datasets.normalising import ZScore
+from napari_caked.datasets.recipe import Recipe
+from napari_caked.datasets.sample import Sample
+from napari_caked.datasets.sources import folder_source
+from napari_caked.datasets.store import open_store
+from napari_caked.errors import DatasetError
+from napari_empiarreader.errors import FileExistsAlreadyError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from item_arrays import Arrays, made  # noqa: E402
+
+SMALL = {"shard_bytes": 6 * 192}  # six items of 8 x 6 float32 in a file
+
+
+def images_by_name(store) -> dict[str, bytes]:
+    return {record.name: store[i].image.tobytes() for i, record in enumerate(store.records)}
+
+
+# ---- one stream
+
+
+def test_each_item_is_read_once_and_progress_told(tmp_path):
+    source, told = made(), []
+    build(source, tmp_path / "a.dataset.zarr", progress=lambda *said: told.append(said), **SMALL)
+    assert source.read == dict.fromkeys(range(20), 1)
+    assert [done for done, total, _ in told] == list(range(1, 21)) and {total for _, total, _ in told} == {20}
+
+
+def test_transforms_are_done_and_augmentations_kept(tmp_path):
+    recipe = Recipe((CropPad(4), ZScore()), ())
+    source = made()
+    store = build(source, tmp_path / "a.dataset.zarr", recipe)
+    assert store.shape == (4, 4) and store.recipe == recipe
+    for i in range(len(store)):
+        item = next(item for item in source.given if item.record.name == store.names[i])
+        expected = recipe.prepare(Sample.of(item))
+        np.testing.assert_array_equal(store[i].image, expected.image.numpy())
+        np.testing.assert_array_equal(store[i].mask, expected.mask.numpy())
+
+
+def test_items_of_several_shapes_are_stored_after_a_transform_that_unites_them(tmp_path):
+    source = Arrays([*made(4).given, replace_shape(made(1).given[0], (12, 10))])
+    store = build(source, tmp_path / "a.dataset.zarr", Recipe((CropPad(8),)))
+    assert store.shape == (8, 8) and len(store) == 5
+
+
+def replace_shape(item: Item, shape: tuple[int, ...]) -> Item:
+    record = replace(item.record, name="another", shape=shape, group="z")
+    return Item(record, np.zeros(shape, np.float32), np.zeros(shape, int), item.points, np.zeros(shape, np.float32))
+
+
+# ---- interrupted
+
+
+def test_a_build_that_broke_off_goes_on_where_it_was(tmp_path):
+    path, whole = tmp_path / "a.dataset.zarr", build(made(), tmp_path / "whole.dataset.zarr", **SMALL)
+    source = made()
+    source.dies_at = 6  # the twelfth that is read
+    with pytest.raises(KeyboardInterrupt):
+        build(source, path, **SMALL)
+    with pytest.raises(DatasetError, match=r"unfinished \(1 of 4 parts\); build it again"):
+        open_store(path)
+    again = made()
+    store = build(again, path, **SMALL)
+    assert len(again.read) == 20 - 6, "the first file of six was finished, and is not read again"
+    assert images_by_name(store) == images_by_name(whole)
+    assert not (path / "parts").exists()
+    store.verify()
+
+
+def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path):
+    """The same with a process that has no time to tidy up."""
+    script = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from item_arrays import made
+from napari_caked.datasets.building import build
+def tell(done, total, name):
+    print(done, flush=True)
+    time.sleep(0.05)
+build(made(), sys.argv[2], shard_bytes=6 * 192, progress=tell)
+"""
+    path = tmp_path / "a.dataset.zarr"
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != "14":
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+    source = made()
+    store = build(source, path, **SMALL)
+    assert len(source.read) == 20 - 12
+    assert images_by_name(store) == images_by_name(build(made(), tmp_path / "whole.dataset.zarr"))
+
+
+def test_a_stopped_build_keeps_what_is_finished_and_says_so(tmp_path):
+    path, source = tmp_path / "a.dataset.zarr", made()
+    with pytest.raises(DatasetError, match=r"stopped with 12 of 20 items stored; the same build goes on"):
+        build(source, path, stopped=lambda: len(source.read) == 13, **SMALL)
+    again = made()
+    assert len(build(again, path, **SMALL)) == 20 and len(again.read) == 8
+
+
+def test_a_part_that_was_damaged_meanwhile_is_made_again(tmp_path):
+    path, source = tmp_path / "a.dataset.zarr", made()
+    with pytest.raises(DatasetError):
+        build(source, path, stopped=lambda: len(source.read) == 19, **SMALL)
+    (path / "parts" / "000001.json").write_text('[{"index": 3, "na')
+    (path / "image" / "c" / "2" / "0" / "0").unlink()
+    again = made()
+    store = build(again, path, **SMALL)
+    assert len(again.read) == 6 + 6 + 2
+    assert images_by_name(store) == images_by_name(build(made(), tmp_path / "whole.dataset.zarr"))
+
+
+def test_a_finished_build_is_not_done_again(tmp_path):
+    path = tmp_path / "a.dataset.zarr"
+    build(made(), path, **SMALL)
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    source = made()
+    assert len(build(source, path)) == 20
+    assert not source.read and {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
+
+
+# ---- something else is there
+
+
+def test_another_source_recipe_or_type_does_not_go_on_in_a_store(tmp_path):
+    path = tmp_path / "a.dataset.zarr"
+    build(made(), path, **SMALL)
+    for other, options, said in (
+        (made(19), {}, "another source"),
+        (made(), {"recipe": Recipe((ZScore(),))}, "another recipe"),
+        (made(), {"dtype": "float16"}, "images of float32"),
+        (made(), {"compress": True}, "compression"),
+    ):
+        with pytest.raises(FileExistsAlreadyError, match=f"{said}.*overwrite"):
+            build(other, path, **options)
+    assert len(build(made(19), path, overwrite=True)) == 19
+
+
+def test_a_file_of_the_source_that_changed_makes_it_another_source(tmp_path):
+    folder = tmp_path / "items"
+    folder.mkdir()
+    for i in range(4):
+        np.save(folder / f"a_{i}.npy", np.full((4, 4), i, np.float32))
+    path = tmp_path / "a.dataset.zarr"
+    build(folder_source(folder), path)
+    build(folder_source(folder), path)
+    np.save(folder / "a_2.npy", np.zeros((4, 4), np.float32))
+    os.utime(folder / "a_2.npy", (time.time(), time.time() + 5))
+    with pytest.raises(FileExistsAlreadyError, match="files have changed"):
+        build(folder_source(folder), path)
+
+
+def test_a_folder_that_is_no_store_is_never_touched(tmp_path):
+    path = tmp_path / "a.dataset.zarr"
+    path.mkdir()
+    (path / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsAlreadyError, match="no data set"):
+            build(made(), path, overwrite=overwrite)
+    assert (path / "thesis.txt").is_file() and len(list(path.iterdir())) == 1
+
+
+# ---- what cannot be stored
+
+
+def test_shapes_that_differ_are_told_by_name_with_the_remedy(tmp_path):
+    source = Arrays([*made(4).given, replace_shape(made(1).given[0], (12, 10))])
+    with pytest.raises(DatasetError, match=r"another is 12 x 10 pixels, and item 0 é 8 x 6.*Rescale.*CropPad"):
+        build(source, tmp_path / "a.dataset.zarr")
+
+
+@pytest.mark.parametrize("size, said", [((3.0, 2.0), "3 x 2 Å"), (None, "unknown size")])
+def test_voxel_sizes_that_differ_are_told_by_name_with_the_remedy(tmp_path, size, said):
+    source = made(4)
+    source.given[3] = replace(source.given[3], record=replace(source.given[3].record, voxel_size=size))
+    source = Arrays(source.given)
+    with pytest.raises(DatasetError, match=f"item 3 é has pixels of {said}, and item 0 é of 2 x 2 Å.*Rescale"):
+        build(source, tmp_path / "a.dataset.zarr")
+
+
+def test_voxel_sizes_that_differ_by_rounding_are_one(tmp_path):
+    source = made(4)
+    record = replace(source.given[3].record, voxel_size=(2.0001, 1.9999))
+    build(Arrays([*source.given[:3], replace(source.given[3], record=record)]), tmp_path / "a.dataset.zarr")
+
+
+@pytest.mark.parametrize("kind", ["mask", "partner", "points"])
+def test_parts_that_only_some_items_have_are_told_by_name(tmp_path, kind):
+    source = made(4)
+    source.given[2] = replace(source.given[2], **{kind: None})
+    with pytest.raises(DatasetError, match=f"item 0 é has a {kind}, and item 2 é has none"):
+        build(source, tmp_path / "a.dataset.zarr")
+
+
+def test_labels_of_a_mask_that_do_not_fit_are_told(tmp_path):
+    item = made(1).given[0]
+    with pytest.raises(DatasetError, match="item 0 é: its mask has values up to 10000000000"):
+        build(Arrays([replace(item, mask=np.full((8, 6), 10**10))]), tmp_path / "a.dataset.zarr")
+
+
+def test_a_source_without_items_and_a_wrong_name_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no items"):
+        build(Arrays([]), tmp_path / "a.dataset.zarr")
+    with pytest.raises(DatasetError, match=r"ends with .dataset.zarr; name it a.dataset.zarr"):
+        build(made(), tmp_path / "a.zarr")
+    with pytest.raises(DatasetError, match="float32 or float16, not 'int8'"):
+        build(made(), tmp_path / "a.dataset.zarr", dtype="int8")
+
+
+def test_a_source_that_gives_fewer_items_than_it_has_is_told(tmp_path):
+    class Short(Arrays):
+        def items(self, indices):
+            yield from list(super().items(indices))[:-1]
+
+    with pytest.raises(DatasetError, match="gave 18 of its 20 items"):
+        build(Short(made().given), tmp_path / "a.dataset.zarr", **SMALL)
+
+
+def test_the_attributes_say_what_the_store_was_made_of(tmp_path):
+    store = build(made(), tmp_path / "a.dataset.zarr", Recipe((ZScore(),)))
+    about = json.loads((store.path / "zarr.json").read_text())["attributes"]["napari-caked"]
+    assert about["classes"] == ["particle", "junk"] and about["complete"] and about["items"] == 20
+    assert Recipe.from_json(about["recipe"]) == Recipe((ZScore(),))
+    assert about["versions"].keys() >= {"napari-caked", "torch", "zarr"} and len(about["source"]) == 64

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_caked import evaluate, pick, train
+from napari_caked.calibration import Calibration
 from napari_caked.checkpoint import load_model
 from napari_caked.cli import app
 from napari_caked.errors import LabelsError, MicrographError, SettingsError
@@ -27,7 +28,7 @@ from napari_caked.simulate.settings import (
 from napari_caked.simulate.specimens import hollow_shell
 from napari_caked.simulated_training import simulated_picker, size_in_words
 from napari_caked.training import Warned, training_events
-from napari_caked.zero_clicks import adapted, some_of, spread, sure_picks
+from napari_caked.zero_clicks import _best, _doubted, _Seen, adapted, some_of, spread, sure_picks
 from napari_empiarreader import read_particles
 from napari_empiarreader.errors import UserError
 from napari_empiarreader.micrographs import MicrographSeries, write_mrc
@@ -98,6 +99,39 @@ def test_where_there_is_no_particle_nothing_is_picked():
     assert len(pick(empty, model, PickSettings(device="cpu"))) <= 1
     with pytest.raises(LabelsError, match=r"nothing on these 3 micrographs is surely a particle of 120 Å"):
         sure_picks(model, empty, some_of(empty), device="cpu")
+
+
+def test_where_less_than_ten_places_are_surely_particles_the_scores_add_up_to_no_more():
+    """Given candidates of which many are a little better than their decoys, and hardly one is much better."""
+    dice = np.random.default_rng(3)
+    decoys = dice.normal(-2.0, 1.0, 300)
+    logits = np.sort(np.concatenate([dice.normal(-2.0, 1.0, 220), dice.normal(-0.6, 0.7, 80)]))[::-1]
+    one = _Seen("a", None, np.zeros((300, 2)), logits, decoys)
+    sure = int(sum(map(len, _best([one], 0.1, 100))))
+    loose = Calibration(slope=1.5, offset=1.0)
+    model = replace(general_picker(DIAMETER), calibration=loose)
+    assert sure < 10 < loose.scores(logits).sum()
+    doubted = _doubted(model, [one], sure).calibration
+    assert doubted.scores(logits).sum() == pytest.approx(max(sure, 0.25), abs=1e-6)
+    assert doubted.slope == loose.slope  # the order stays, and how far apart they are
+    # Who promises no more than is there is left alone.
+    assert _doubted(replace(model, calibration=doubted), [one], sure).calibration == doubted
+
+
+def test_pictures_without_particles_get_few_picks(cryo_test_data):
+    """An empty hole, and crystalline ice, where many candidates are a little better than their decoys."""
+    names = (
+        "3Empty_no_ice/19apr30a_grid1_00056gr_00011sq_00003hl_00003en-a.png",
+        "4Crystalline_ice/19aug17a_grid5_00055gr_00037sq_00007hl_00002en-a.png",
+    )
+    image = pytest.importorskip("PIL.Image")
+    for name in names:
+        picture = np.asarray(image.open(cryo_test_data / "micrograph_quality" / name).convert("L"), np.float32)
+        series = MicrographSeries.from_array(picture, [name], 7.5)
+        general = general_picker(150.0)
+        model = adapted(general, some_of(series), device="cpu")
+        assert model.network is general.network
+        assert len(pick(series, model, PickSettings(device="cpu"))) <= 2
 
 
 def test_sure_picks_are_nearly_all_right_and_lie_on_the_series(shells):
@@ -215,6 +249,15 @@ def test_the_command_picks_with_a_diameter_alone(folder, shells, tmp_path):
     kept = tmp_path / "picks_picker.safetensors"
     assert run("pick", folder, "--model", kept, "-o", again, "--device", "cpu").exit_code == 0
     np.testing.assert_array_equal(read_particles(again).coordinates, picks.coordinates)
+
+
+def test_the_command_says_where_there_seem_to_be_no_particles(tmp_path):
+    rng = np.random.default_rng(0)
+    write_mrc(tmp_path / "empty.mrc", rng.normal(size=(SIDE, SIDE)).astype(np.float32), PIXEL_SIZE)
+    result = run("pick", tmp_path / "empty.mrc", "--diameter", DIAMETER, "-o", tmp_path / "p.star", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "warning: there seem to be hardly any particles of 120 Å" in result.output
+    assert len(read_particles(tmp_path / "p.star")) <= 1
 
 
 def test_shards_of_a_run_pick_alike(folder, tmp_path):

@@ -19,6 +19,7 @@ from napari_caked._cli_options import (
     PixelSize,
     positive_diameter,
     refuse_existing,
+    say,
 )
 from napari_caked.errors import PickingError, SettingsError
 from napari_caked.settings import PickSettings
@@ -154,8 +155,14 @@ def _adapt(
     from napari_caked.general import general_picker
     from napari_caked.zero_clicks import adapted
 
-    picker = adapted(general_picker(diameter), _readable(found, pixel_size), device=device)
+    general = general_picker(diameter)
+    picker = adapted(general, _readable(found, pixel_size), device=device)
     save_model(path, replace(picker, network=picker.network.cpu()), overwrite=overwrite)
+    if picker.network is general.network:
+        say(
+            f"warning: there seem to be hardly any particles of {diameter:g} Å: fewer than ten places looked at are "
+            "surely one, so that few are picked; check --diameter and the pixel size, or label ten particles and train"
+        )
     typer.echo(f"the general picker adapted to these micrographs: {path}", err=True)
 
 

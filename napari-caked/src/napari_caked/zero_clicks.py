@@ -47,6 +47,8 @@ LOOKED_AT = 8
 _SURE, _LIKELY = 0.1, 0.3
 #: Picks that a template or a training is made of, at most; and at least.
 _ENOUGH, _FEWEST = 100, 10
+#: What the scores add up to where nothing is surely a particle: not enough for a single pick at 0.5.
+_NEARLY_NOTHING = 0.25
 #: Logits that stand for those of labels in the calibration: few, so that all the candidates decide.
 _TOLD, _FEW = 20, 3
 
@@ -77,8 +79,8 @@ class _Seen:
 def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "auto") -> PickerModel:
     """A picker with the template, the calibration and the spacing of the specimen on some micrographs.
 
-    Its network learns nothing. Particles may be dark or bright. Where too little is found for a template, it keeps its
-    own; and where nothing is better than chance, its scores say so.
+    Its network learns nothing. Particles may be dark or bright. Where fewer than ten places are surely a particle, it
+    keeps its network, the same object, and its scores add up to no more than those: there seem to be no particles.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def adapted(model: PickerModel, images: Iterable[NamedImage], *, device: str = "
         turned = _on(replace(model, network=inverted(network).eval()), device)
         opposite = _look(turned, prepared)
         if sum(map(len, _best(opposite, _SURE, _ENOUGH))) < _FEWEST:
-            return _calibrated(model, seen)
+            return _doubted(_calibrated(model, seen), seen, sum(map(len, chosen)))
         _log.info("particles are brighter than what is around them")
         model, seen, network = turned, opposite, inverted(network)
         chosen = _best(seen, _SURE, _ENOUGH)
@@ -210,6 +212,20 @@ def _best(seen: Sequence[_Seen], wrong: float, most: int | None = None) -> list[
     count = count if most is None else min(count, most)
     least = logits[count - 1] if count else np.inf
     return [np.flatnonzero(one.logits >= least) for one in seen]
+
+
+def _doubted(model: PickerModel, seen: Sequence[_Seen], sure: int) -> PickerModel:
+    """The same picker, its odds lowered until its scores on what was seen add up to no more than is surely there."""
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    odds = model.calibration.log_odds(np.concatenate([one.logits for one in seen]))
+    most = max(float(sure), _NEARLY_NOTHING)
+    if expit(odds).sum() <= most:
+        return model
+    lowest = -float(odds.max()) - 50.0 - np.log(len(odds))
+    by = brentq(lambda by: expit(odds + by).sum() - most, min(lowest, -1.0), 0.0)
+    return replace(model, calibration=replace(model.calibration, offset=model.calibration.offset + by))
 
 
 def _calibrated(model: PickerModel, seen: Sequence[_Seen]) -> PickerModel:

@@ -38,7 +38,7 @@ def without_labels(own: messages.OwnLabels, job: messages.Job) -> str:
 def ten_too_few(answer: messages.Adapted, diameter: float) -> str:
     """Why the general picker has stayed as it was."""
     return (
-        f"Fewer than ten places on the {answer.looked_at} micrographs looked at are surely a particle of {diameter:g} "
-        "Å, so the general picker could not learn how yours looks. Check diameter and pixel size; or label ten "
-        "particles and train."
+        f"There seem to be hardly any particles: fewer than ten places on the {answer.looked_at} micrographs looked at "
+        f"are surely a particle of {diameter:g} Å, so the general picker could not learn how yours looks, and picks "
+        "few. Check diameter and pixel size; or label ten particles and train."
     )

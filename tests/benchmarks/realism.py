@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from _specimens import data_folder
@@ -25,6 +25,7 @@ from _telling import Patches, accuracies
 from scipy.spatial import cKDTree
 
 from napari_caked.preprocess import prepare
+from napari_caked.preprocess.valid import invalid_pixels, outlier_bounds
 from napari_caked.simulate import (
     CameraSettings,
     Density,
@@ -80,18 +81,24 @@ class Micrograph:
 
 
 def four_ellipsoids(voxel: float = 4.0) -> Density:
-    """A tetramer of the size of beta-galactosidase (465 kDa): four ellipsoids with the symmetry D2."""
+    """Stand-in for beta-galactosidase: four ellipsoids with the symmetry D2 that have its size and mass.
+
+    The enzyme measures about 175 x 135 x 90 Å (Jacobson et al., Nature 369, 761 (1994)) and weighs 465 kDa; 1.21 Å³ per
+    Da make it thinner than solid protein in the space that the ellipsoids fill.
+    """
     from scipy.spatial.transform import Rotation
     from scipy.special import expit
 
-    half, centre, axes = 28, np.array([44.0, 24.0, 12.0]), np.array([46.0, 30.0, 26.0])
+    half, centre, axes = 28, np.array([36.0, 28.0, 9.0]), np.array([48.0, 34.0, 34.0])
+    leaning = Rotation.from_euler("z", 20, degrees=True).as_matrix()
     z, y, x = np.meshgrid(*[np.arange(-half, half) * voxel] * 3, indexing="ij")
     grid = np.stack([x, y, z], axis=-1)
     inside = np.zeros(x.shape)
     for turn in Rotation.create_group("D2"):
-        away = np.linalg.norm((grid @ turn.as_matrix() - centre) / axes, axis=-1)
-        inside = np.maximum(inside, expit((1 - away) * axes.min() / 3.0))
-    return Density((PROTEIN_OVER_ICE * inside).astype(np.float32), voxel, "four ellipsoids")
+        away = np.linalg.norm((grid @ turn.as_matrix() - centre) @ leaning / axes, axis=-1)
+        inside = np.maximum(inside, expit((1 - away) * axes.min() / 5.0))
+    filled = 465_000 * 1.21 / (inside.sum() * voxel**3)
+    return Density((PROTEIN_OVER_ICE * filled * inside).astype(np.float32), voxel, "four ellipsoids")
 
 
 def cases() -> dict[str, Case]:
@@ -115,6 +122,7 @@ def main() -> None:
             started = time.process_time()
             simulated = _simulated(case, series, stage)
             print(f"{name} {stage}: {time.process_time() - started:.0f} s", flush=True)
+            simulated = [_framed(one, like) for one, like in zip(simulated, real, strict=True)]
             for scale in arguments.scales:
                 rows = []
                 for draw in arguments.draws:
@@ -146,15 +154,33 @@ def _simulated(case: Case, series: MicrographSeries, stage: str) -> list[Microgr
         likeness = likeness_of(series, case.diameter, at_most=len(series))
         settings = in_the_likeness_of(likeness, plain)
         bank = bank_of(case.density, ViewSettings(), settings.pixel_size)
-        settings = matched(bank, settings, likeness, crowding=True)
+        settings = matched(bank, settings, likeness, crowding=True, focusing=True)
         print(_told(settings), [f"{fit.defocus:.2f}{'' if fit.believed else '?'}" for fit in likeness.fits])
     made = (simulate_micrograph(bank, settings, index) for index in range(len(series)))
     return [Micrograph(one.image, one.scene.centres) for one in made]
 
 
+def _framed(simulated: Micrograph, real: Micrograph) -> Micrograph:
+    """With a frame of padding as wide as that of the real one: no specimen, but resampling rings at its edges."""
+    no_specimen = invalid_pixels(real.image, outlier_bounds(real.image))
+    if no_specimen is None:
+        return simulated
+    shown = [np.flatnonzero(~no_specimen.all(axis=axis)) for axis in (1, 0)]
+    inner = tuple(slice(rows[0], rows[-1] + 1) for rows in shown)
+    margins = [(rows[0], length - 1 - rows[-1]) for rows, length in zip(shown, real.image.shape, strict=True)]
+    return replace(simulated, image=np.pad(simulated.image[inner], margins, mode="edge"))
+
+
 def _told(settings: SimulationSettings) -> str:
     noise = settings.noise
-    return f"particles {settings.scene.particles}, strength {noise.strength if noise else float('nan'):.2f}"
+    if noise is None:
+        return f"particles {settings.scene.particles}"
+    each = " ".join(f"{look.contrast:.2f}" for look in noise.looks)
+    low, high = settings.optics.defocus
+    return (
+        f"particles {settings.scene.particles}, strength {noise.strength:.2f}, of each {each}, "
+        f"defocus {low:.2f} to {high:.2f} µm"
+    )
 
 
 # ---- patches -------------------------------------------------------------------------------------------------

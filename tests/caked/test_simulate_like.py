@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,66 @@ def test_the_number_of_particles_is_measured(bank) -> None:
         assert made.noise.strength * made.noise.deviation == pytest.approx(16.0 * 40.0, rel=0.3)
 
 
+def test_each_micrograph_has_particles_of_its_own_contrast(bank) -> None:
+    """The second is in thicker ice: its particles are half as strong in the same noise."""
+    images = [simulate_micrograph(bank, TRUE, 0).image]
+    images.append(simulate_micrograph(bank, replace(TRUE, noise=replace(CURVE, strength=8.0)), 1).image)
+    likeness = likeness_of(MicrographSeries.from_array(np.stack(images), pixel_size=2.5), bank.diameter)
+    settings = in_the_likeness_of(likeness, replace(TRUE, noise=None, seed=5))
+    made = matched(bank, settings, likeness).noise
+    strengths = [made.strength * look.contrast * look.deviation for look in made.looks]
+    assert strengths[0] == pytest.approx(16.0 * 40.0, rel=0.3)
+    assert strengths[1] == pytest.approx(8.0 * 40.0, rel=0.4)
+    # A dose is the same for all of them.
+    assert [look.contrast for look in matched(bank, settings, likeness, dose=30.0).noise.looks] == [1.0, 1.0]
+
+
+def test_without_thon_rings_the_particles_tell_the_defocus(bank) -> None:
+    found = []
+    for true in (1.0, 5.0):
+        optics = replace(TRUE.optics, defocus=(true, true))
+        white = replace(CURVE, power=(1.0,) * 4, strength=24.0)
+        micrographs = [simulate_micrograph(bank, replace(TRUE, optics=optics, noise=white), i).image for i in range(2)]
+        likeness = likeness_of(MicrographSeries.from_array(_filtered(micrographs), pixel_size=2.5), bank.diameter)
+        assert likeness.defocus is None
+        settings = in_the_likeness_of(likeness, replace(TRUE, noise=None, optics=OpticsSettings(astigmatism=0.0)))
+        assert matched(bank, settings, likeness).optics.defocus == OpticsSettings.defocus
+        found.append(float(np.mean(matched(bank, settings, likeness, focusing=True).optics.defocus)))
+    assert found[0] < 2.6 < found[1]
+
+
+def test_filtered_pictures_keep_grey_values_and_get_no_detail_back(bank) -> None:
+    """Bright values are compressed before the filter, so that the filtered noise leans to the dark side."""
+    noise = replace(CURVE, power=(1.0,) * 4)
+    bare = [simulate_micrograph(bank, replace(TRUE, noise=noise), index).image - 500 for index in range(2)]
+    filtered = _filtered([image - 0.0025 * image**2 for image in bare])
+    likeness = likeness_of(MicrographSeries.from_array(filtered, pixel_size=2.5), bank.diameter)
+    settings = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None, seed=5)), likeness)
+    looks = tuple(replace(look, greys=()) for look in settings.noise.looks)
+    grey = replace(settings, noise=replace(settings.noise, looks=looks))
+    made, without = ([simulate_micrograph(bank, one, i).image for i in range(2)] for one in (settings, grey))
+
+    def apart(images: list[np.ndarray]) -> float:
+        pairs = zip(images, filtered, strict=True)
+        return max(np.abs(_shares(image) - _shares(real)).max() for image, real in pairs)
+
+    assert apart(made) < 0.07
+    assert apart(without) > 2 * apart(made)
+    fine = likeness.frequency > 0.16
+    again = likeness_of(MicrographSeries.from_array(np.stack(made), pixel_size=2.5), bank.diameter)
+    assert again.power[fine].mean() < 3 * likeness.power[fine].mean()
+
+
+def _shares(image: np.ndarray) -> np.ndarray:
+    return np.asarray(np.quantile((image - image.mean()) / image.std(), [0.02, 0.05, 0.5, 0.95, 0.99]))
+
+
+def _filtered(images: list[np.ndarray]) -> np.ndarray:
+    rows, columns = np.fft.fftfreq(384)[:, None], np.fft.rfftfreq(448)
+    left = np.exp(-((np.hypot(rows, columns) / 0.15) ** 2))
+    return np.stack([np.fft.irfft2(np.fft.rfft2(image) * left, s=image.shape) for image in images]).astype(np.float32)
+
+
 def test_each_micrograph_takes_after_a_real_one(bank, real: MicrographSeries) -> None:
     """Of which one has twice the deviation, a spectrum drawn out along one axis, and skewed whole numbers."""
     odd = real.read(1).astype(np.float64)
@@ -246,3 +307,18 @@ def test_the_command_line_takes_after_micrographs(tmp_path: Path, real: Microgra
     assert made.read(0).std() == pytest.approx(real.read(0).std(), rel=0.2)
     with pytest.raises(SettingsError, match="leave it out"):
         CliRunner().invoke(app, [*arguments, "--size", "64", "64", "--overwrite"], catch_exceptions=False)
+
+
+def test_the_command_line_measures_what_nobody_says(tmp_path: Path, real: MicrographSeries) -> None:
+    for index in range(2):
+        write_mrc(tmp_path / "real" / f"{index}.mrc", real.read(index), 2.5)
+    write_mrc(tmp_path / "map.mrc", blobs().volume, 2.5)
+    arguments = ["simulate", str(tmp_path / "map.mrc"), "-o", str(tmp_path / "out"), "--views", "10"]
+    arguments += ["--like", str(tmp_path / "real")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    written = json.loads((tmp_path / "out" / "simulation.json").read_text(encoding="utf-8"))["settings"]
+    assert 35 <= written["scene"]["particles"] <= 100  # 60 in truth, and 150 by default
+    CliRunner().invoke(app, [*arguments, "--overwrite", "--dose", "30"], catch_exceptions=False)
+    written = json.loads((tmp_path / "out" / "simulation.json").read_text(encoding="utf-8"))["settings"]
+    assert written["scene"]["particles"] == SceneSettings.particles

@@ -22,6 +22,7 @@ from napari_empiarreader import console
 
 if TYPE_CHECKING:
     from napari_caked.simulate.like import Likeness
+    from napari_caked.simulate.project import Bank
 
 __all__ = ["simulate"]
 
@@ -43,7 +44,7 @@ def simulate(
     ] = None,
     defocus: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Least and greatest under-focus, µm; 0.8 2.5 if left out.", **_HIDDEN),
+        typer.Option(help="Least and greatest under-focus, µm; 0.8 2.5, or as in --like, if left out.", **_HIDDEN),
     ] = None,
     dose: Annotated[
         float | None,
@@ -51,7 +52,15 @@ def simulate(
             help=f"Electrons per Å²; {CameraSettings.dose:g}, or as measured by --like, if left out.", **_HIDDEN
         ),
     ] = None,
-    particles: Annotated[int, typer.Option(min=0, help="Particles per micrograph.")] = SceneSettings.particles,
+    particles: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help=f"Particles per micrograph; {SceneSettings.particles}, or as measured by --like without --dose, if "
+            "left out.",
+            **_HIDDEN,
+        ),
+    ] = None,
     spacing: Annotated[
         float, typer.Option(min=0, help="Least distance of two particles, in diameters; below 0.9 they overlap.")
     ] = SceneSettings.spacing,
@@ -97,7 +106,7 @@ def simulate(
         views=ViewSettings(views=views),
         scene=SceneSettings(
             shape=size or SceneSettings.shape,
-            particles=particles,
+            particles=SceneSettings.particles if particles is None else particles,
             spacing=spacing,
             clumped=clumped,
             ice_thickness=ice,
@@ -126,9 +135,7 @@ def simulate(
         volume, settings.views, settings.pixel_size, seed=seed, diameter=diameter, broken=24 if few.broken else 0
     )
     if likeness is not None:
-        from napari_caked.simulate.like import matched
-
-        settings = matched(bank, settings, likeness, dose=dose)
+        settings = _matched(bank, settings, likeness, dose, particles, defocus)
     files = simulate_folder(
         bank, settings, output, count, workers=workers, overwrite=overwrite, progress=console.progress_line
     )
@@ -156,9 +163,39 @@ def _fitted(
     fitted = in_the_likeness_of(likeness, settings)
     if defocus is not None:
         return replace(fitted, optics=settings.optics)
-    low, high = fitted.optics.defocus
-    if likeness.defocus is None:
-        say(f"no Thon rings to be seen: defocus {low:g} to {high:g} µm; give another range with --defocus")
-    else:
+    if likeness.defocus is not None:
+        low, high = likeness.defocus
         say(f"defocus as measured: {low:.2f} to {high:.2f} µm")
+    return fitted
+
+
+def _matched(
+    bank: Bank,
+    settings: SimulationSettings,
+    likeness: Likeness,
+    dose: float | None,
+    particles: int | None,
+    defocus: tuple[float, float] | None,
+) -> SimulationSettings:
+    """Settings with the background, and what nobody said of contrast, number and defocus, of real micrographs.
+
+    Who says the dose may have particles too faint to measure anything on them; nothing is then.
+    """
+    from napari_caked.simulate.like import matched
+
+    told = dose is not None
+    fitted = matched(
+        bank,
+        settings,
+        likeness,
+        dose=dose,
+        crowding=particles is None and not told,
+        focusing=defocus is None and not told,
+    )
+    low, high = fitted.optics.defocus
+    if particles is None and not told:
+        say(f"{fitted.scene.particles} particles per micrograph, as measured; give another number with --particles")
+    if defocus is None and likeness.defocus is None:
+        how = "" if fitted.optics.defocus == settings.optics.defocus else ", as fits the particles best"
+        say(f"no Thon rings to be seen: defocus {low:g} to {high:g} µm{how}; give another range with --defocus")
     return fitted

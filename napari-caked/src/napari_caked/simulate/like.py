@@ -16,6 +16,7 @@ import numpy as np
 from napari_caked.errors import MicrographError, SettingsError
 from napari_caked.simulate.likeness_contrast import (
     SILENT,
+    contrasts_of_each,
     left_by_processing,
     measure_contrast,
     noise_power,
@@ -24,6 +25,7 @@ from napari_caked.simulate.likeness_contrast import (
 )
 from napari_caked.simulate.likeness_defocus import DefocusFit, fit_defocus
 from napari_caked.simulate.likeness_grain import grain_of
+from napari_caked.simulate.likeness_greys import grey_curve, greys_of, level, sound_pixels
 from napari_caked.simulate.likeness_spectrum import (
     band,
     directions_of,
@@ -32,8 +34,7 @@ from napari_caked.simulate.likeness_spectrum import (
     sound,
     typical_power,
 )
-from napari_caked.simulate.micrograph import dressed, expected_image, slow_share
-from napari_caked.simulate.optics import frequencies
+from napari_caked.simulate.micrograph import dressed, expected_image, focus_of
 from napari_caked.simulate.project import Bank
 from napari_caked.simulate.settings import Look, MeasuredNoise, OpticsSettings, SimulationSettings
 from napari_empiarreader.progress import Progress, silent
@@ -54,10 +55,6 @@ __all__ = [
 
 #: Quantiles at the size of the particle.
 _QUANTILES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
-#: Deviations from the mean at whose shares of pixels grey values are compared.
-_GREYS = np.linspace(-4.75, 4.75, 39)
-#: How much better the quantiles must fit with particles than without, for their contrast to be measured.
-_TOLD_APART = 0.02
 _NO_FIT = DefocusFit(float("nan"), 0.0, 0)
 
 
@@ -190,7 +187,7 @@ def likeness_of(
             typical_power(image, pixel_size, diameter),
             directions_of(image, pixel_size),
             grain_of(image),
-            deviation * _greys(_sound_pixels(image, pixel_size, diameter)),
+            deviation * greys_of(sound_pixels(image, pixel_size, diameter)),
             small,
             # The side lobes of a filter look like Thon rings.
             _NO_FIT if was_filtered(frequency, power, diameter) else fit_defocus(frequency, power, optics),
@@ -228,6 +225,7 @@ def matched(
     *,
     dose: float | None = None,
     crowding: bool = False,
+    focusing: bool = False,
     trials: int = 2,
 ) -> SimulationSettings:
     """Settings whose micrographs have the background and the contrast of real ones.
@@ -244,6 +242,9 @@ def matched(
         e/Å², for the contrast, whose noise is then taken for that of counting; None measures the contrast.
     crowding
         Whether the number of particles is measured, too, and not that of the settings.
+    focusing
+        Whether the defocus of filtered pictures, which show no Thon rings, is measured by the particles, and not that
+        of the settings.
     trials
         Micrographs that are simulated to find the contrast.
 
@@ -254,36 +255,67 @@ def matched(
     """
     if not settings.scene.particles and not crowding:
         raise SettingsError("particles: 0 have no contrast; match with the number that real micrographs show")
+    filtered = was_filtered(likeness.frequency, likeness.power, likeness.diameter)
+    focusing = focusing and likeness.defocus is None and filtered
     small = [one.small for one in likeness.each]
-    if dose is None or crowding:
+    if dose is None or crowding or focusing:
         found = measure_contrast(
-            small, likeness.factor, bank, settings, likeness.diameter, crowding=crowding, trials=trials
+            small,
+            likeness.factor,
+            bank,
+            settings,
+            likeness.diameter,
+            crowding=crowding,
+            focusing=focusing,
+            trials=trials,
         )
-        if found.without - found.misfit < _TOLD_APART:
+        if not found.told:
             raise SettingsError(
                 f"dose: particles of {likeness.diameter:g} Å are too faint on these micrographs to measure their "
                 "contrast; say how many electrons per Å² there were (--dose)"
             )
-        settings = replace(settings, scene=replace(settings.scene, particles=found.particles))
+        scene = replace(settings.scene, particles=found.particles)
+        settings = replace(settings, scene=scene, optics=replace(settings.optics, defocus=found.defocus))
         strength = found.strength
-    if dose is not None:
+    defoci = _defoci(likeness, settings)
+    contrasts = [1.0] * len(small)
+    if dose is None:
+        contrasts = contrasts_of_each(
+            small, defoci, likeness.factor, bank, settings, likeness.diameter, strength, trials
+        )
+    else:
         strength = float(np.sqrt(dose)) * settings.pixel_size
-    return replace(settings, noise=_noise(bank, settings, likeness, strength))
+    return replace(settings, noise=_noise(bank, settings, likeness, strength, defoci, contrasts))
 
 
-def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strength: float) -> MeasuredNoise:
-    """Noise that, with particles of this strength, makes each micrograph look like a real one."""
+def _defoci(likeness: Likeness, settings: SimulationSettings) -> list[float]:
+    """Defocus of each micrograph, µm: as measured, or else one of the settings' range."""
     known = settings.optics.defocus == likeness.defocus
+    return [
+        one.fit.defocus if known and one.fit.believed else focus_of(settings, index).defocus
+        for index, one in enumerate(likeness.each)
+    ]
+
+
+def _noise(
+    bank: Bank,
+    settings: SimulationSettings,
+    likeness: Likeness,
+    strength: float,
+    defoci: list[float],
+    contrasts: list[float],
+) -> MeasuredNoise:
+    """Noise that, with particles of this strength, makes each micrograph look like a real one."""
     frequency = tuple(likeness.frequency.tolist())
     plain = replace(settings, noise=SILENT, seed=settings.seed + 1)
     looks, signals, images = [], [], []
-    for index, one in enumerate(likeness.each):
-        defocus = one.fit.defocus if known and one.fit.believed else None
-        here = replace(plain, optics=replace(plain.optics, defocus=(defocus, defocus))) if defocus else plain
+    for index, (one, defocus, factor) in enumerate(zip(likeness.each, defoci, contrasts, strict=True)):
+        here = replace(plain, optics=replace(plain.optics, defocus=(defocus, defocus)))
         images.append(expected_image(bank, here, index)[0])
         contrast = images[-1] / np.median(images[-1]) - 1
-        signals.append(radial_power(contrast, bank.pixel_size)[1])
-        looks.append(Look(one.mean, one.deviation, (), _rounded(one.directions), (0.0, 0.0, 0.0), (), defocus))
+        signals.append(factor**2 * radial_power(contrast, bank.pixel_size)[1])
+        rounded = _rounded(one.directions)
+        looks.append(Look(one.mean, one.deviation, (), rounded, (0.0, 0.0, 0.0), (), defocus, factor))
     signal = np.mean(signals, axis=0)
     left = left_by_processing(likeness.frequency, likeness.power, signal, strength, likeness.diameter)
     whole = bool((left == 1).all())  # of a filtered picture nothing is left that tells about the detector
@@ -305,13 +337,15 @@ def _noise(bank: Bank, settings: SimulationSettings, likeness: Likeness, strengt
         tuple(looks),
     )
     noise = replace(noise, slow=likeness.diameter)
-    if not whole:  # what grey values are changed brings back detail that a filter has taken
-        return replace(noise, whole=likeness.whole)
-    rng = np.random.default_rng((settings.seed, 0x9EE5))
     greyed = []
-    for index, (look, one, image) in enumerate(zip(looks, likeness.each, images, strict=True)):
-        made = _greys(_level(dressed(image, noise, bank.pixel_size, rng, index), bank.pixel_size, likeness.diameter))
-        greyed.append(replace(look, greys=(tuple(made.tolist()), tuple(one.greys.tolist()))))
+    for index, (one, image) in enumerate(zip(likeness.each, images, strict=True)):
+
+        def made(noise: MeasuredNoise, image: np.ndarray = image, index: int = index) -> np.ndarray:
+            rng = np.random.default_rng((settings.seed, index, 0x9EE5))
+            dress = dressed(image, noise, bank.pixel_size, rng, index)
+            return greys_of(level(dress, bank.pixel_size, likeness.diameter))
+
+        greyed.append(replace(noise.look(index), greys=grey_curve(made, noise, index, one.greys)))
     return replace(noise, looks=tuple(greyed), whole=likeness.whole)
 
 
@@ -322,33 +356,6 @@ def _unrounded(one: Measured, likeness: Likeness) -> np.ndarray:
 
 def _rounded(grid: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(value), 3) for value in row) for row in grid)
-
-
-def _sound_pixels(image: np.ndarray, pixel_size: float, diameter: float) -> np.ndarray:
-    """Pixels, less the slow background, of the parts without contamination and where specimen is shown."""
-    width = diameter / pixel_size
-    level = _level(image, pixel_size, diameter)
-    parts = sound(band(image, width), parts_of(image.shape, width))
-    values: np.ndarray = np.concatenate([level[part][image[part] != 0] for part in parts])
-    return values
-
-
-def _level(image: np.ndarray, pixel_size: float, width: float) -> np.ndarray:
-    """The image less its slow background."""
-    import torch
-
-    wave = torch.fft.rfft2(torch.from_numpy(np.asarray(image, np.float32)))
-    slow = slow_share(frequencies((image.shape[0], image.shape[1]), pixel_size), width)
-    level: np.ndarray = torch.fft.irfft2(wave * (1 - slow), s=image.shape).numpy()
-    return level
-
-
-def _greys(image: np.ndarray) -> np.ndarray:
-    """Values of which the shares of a Gaussian at -4 to 4 deviations are less; strictly rising."""
-    from scipy.special import ndtr
-
-    values = np.quantile(image, ndtr(_GREYS))
-    return np.asarray(np.maximum.accumulate(values) + 1e-9 * np.arange(len(values)))
 
 
 def _standardised(micrograph: np.ndarray, name: str) -> tuple[np.ndarray, float, float]:

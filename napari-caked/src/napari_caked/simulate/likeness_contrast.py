@@ -37,12 +37,25 @@ SILENT = MeasuredNoise(0.0, 1.0, 1.0, (0.0, 1.0), (0.0, 0.0))
 _WIDTH = 16.0
 #: Share of pixels below the quantiles that are compared.
 _SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
+#: Deviations of the Gaussians whose differences are band-passes, in diameters. Filtered pictures have no grain of the
+#: detector whose skew could be taken for that of particles, and need more bands: nothing else tells their defocus.
+_BANDS, _FILTERED_BANDS = (0.06, 0.18, 0.36), (0.04, 0.08, 0.16, 0.32, 0.64)
 #: Strengths that are tried, up to so many times the strongest that leaves room for noise.
 _TRIED, _BEYOND = 12, 1.2
 #: Particles that are tried, per square of the diameter; discs thrown at random jam at 0.7 of them.
 _CROWDS = (0.03, 0.06, 0.12, 0.22, 0.35, 0.5, 0.68)
 #: Least share of the power that is noise in any case.
 _LEAST_NOISE = 0.1
+#: Defoci that are tried where nothing else tells it, µm, and the share of it by which micrographs differ.
+_DEFOCI, _DEFOCUS_SPREAD = (0.8, 1.5, 2.5, 4.0, 6.0), 0.2
+#: Squares of the diameter per particle while the defocus is sought and the number is not known yet.
+_USUAL_CROWD = 0.35
+#: How much better the quantiles must fit with particles than without, for their contrast to be measured.
+TOLD_APART = 0.02
+#: The same on a single micrograph, of whose quantiles more is chance, for it to have a contrast of its own.
+_TOLD_ALONE = 0.2
+#: Least and greatest contrast of the particles on one micrograph, over that of all.
+_LEAST_CONTRAST, _MOST_CONTRAST = 0.5, 2.0
 #: Power near the Nyquist frequency, over that at the size of the particle, below which no detector but only a filter
 #: brings it.
 _FILTERED = 3e-3
@@ -60,12 +73,20 @@ class Contrast:
         In a micrograph.
     misfit, without
         Sum of the squared differences of the quantiles with these particles, and with none.
+    defocus
+        Range in µm with which this was found.
     """
 
     strength: float
     particles: int
     misfit: float
     without: float
+    defocus: tuple[float, float]
+
+    @property
+    def told(self) -> bool:
+        """Whether particles were told from noise."""
+        return self.without - self.misfit >= TOLD_APART
 
 
 def small_copy(image: np.ndarray, width: float) -> tuple[np.ndarray, float]:
@@ -87,6 +108,7 @@ def measure_contrast(
     diameter: float,
     *,
     crowding: bool,
+    focusing: bool = False,
     trials: int = 2,
 ) -> Contrast:
     """Strength, and with ``crowding`` the number, of the particles on micrographs.
@@ -101,22 +123,62 @@ def measure_contrast(
         Of the originals' pixel size; without ``crowding`` there are as many particles as the settings say.
     diameter
         Å.
+    focusing
+        Whether the defocus, too, is the one that fits best: more of it makes the particles' edges stronger and their
+        surroundings brighter, and not that of the settings.
     trials
         Micrographs that are simulated for each number of particles.
     """
-    small = small_bank(bank, factor)
-    camera = replace(settings.camera, mtf=1.0)
-    shape = images[0].shape
-    settings = replace(settings, pixel_size=small.pixel_size, camera=camera, noise=SILENT, seed=settings.seed + 1)
-    settings = replace(settings, scene=replace(settings.scene, shape=shape))
-    spectra = [radial_power(image, small.pixel_size) for image in images]
-    frequency, power = spectra[0][0], np.mean([spectrum[1] for spectrum in spectra], axis=0)
-    field = _Field(shape, small, settings, diameter, frequency, power)
+    field = _Field.of(images, factor, bank, settings, diameter)
     real = field.quantiles(images, clean=True)
-    area = shape[0] * shape[1] * small.pixel_size**2 / diameter**2
-    crowds = [max(1, round(crowd * area)) for crowd in _CROWDS] if crowding else [settings.scene.particles]
-    found = [field.fitted(real, particles, trials) for particles in crowds]
-    return min(found, key=lambda one: one.misfit)
+    pixels = field.shape[0] * field.shape[1]
+    area = pixels * field.bank.pixel_size**2 / diameter**2
+    particles = settings.scene.particles
+    ranges = [settings.optics.defocus]
+    if focusing:
+        few, many = 1 - _DEFOCUS_SPREAD, 1 + _DEFOCUS_SPREAD
+        ranges = [(few * defocus, many * defocus) for defocus in _DEFOCI]
+    if len(ranges) > 1 and crowding:
+        usual = max(1, round(_USUAL_CROWD * area))
+        ranges = [min((field.fitted(real, usual, one, trials) for one in ranges), key=_misfit).defocus]
+    crowds = [max(1, round(crowd * area)) for crowd in _CROWDS] if crowding else [particles]
+    return min((field.fitted(real, crowd, one, trials) for crowd in crowds for one in ranges), key=_misfit)
+
+
+def contrasts_of_each(
+    images: Sequence[np.ndarray],
+    defoci: Sequence[float],
+    factor: float,
+    bank: Bank,
+    settings: SimulationSettings,
+    diameter: float,
+    strength: float,
+    trials: int = 2,
+) -> list[float]:
+    """Contrast of the particles on each micrograph over that of all, 1 on average: thick ice has less of it.
+
+    Parameters
+    ----------
+    images, factor, bank, settings, diameter, trials
+        As for :func:`measure_contrast`.
+    defoci
+        µm, of each micrograph.
+    strength
+        Of the particles on all of them.
+    """
+    found = []
+    for image, defocus in zip(images, defoci, strict=True):
+        field = _Field.of([image], factor, bank, settings, diameter)
+        real = field.quantiles([image], clean=True)
+        one = field.fitted(real, settings.scene.particles, (defocus, defocus), trials)
+        found.append(one.strength / strength if one.without - one.misfit >= _TOLD_ALONE else 1.0)
+    # How strong particles are on the whole is known better from all micrographs together.
+    contrasts = np.clip(found, _LEAST_CONTRAST, _MOST_CONTRAST)
+    return [float(contrast) for contrast in contrasts / np.exp(np.log(contrasts).mean())]
+
+
+def _misfit(contrast: Contrast) -> float:
+    return contrast.misfit
 
 
 class _Field:
@@ -138,6 +200,22 @@ class _Field:
         rng = np.random.default_rng((settings.seed, 0x11CE))
         self._white: Callable[[], np.ndarray] = lambda: np.fft.rfft2(rng.standard_normal(shape, np.float32))
 
+    @classmethod
+    def of(
+        cls, images: Sequence[np.ndarray], factor: float, bank: Bank, settings: SimulationSettings, diameter: float
+    ) -> _Field:
+        """For small copies ``(y, x)`` of micrographs; bank and settings are those of the originals."""
+        small = small_bank(bank, factor)
+        shape = (images[0].shape[0], images[0].shape[1])
+        camera, scene = replace(settings.camera, mtf=1.0), replace(settings.scene, shape=shape)
+        settings = replace(
+            settings, pixel_size=small.pixel_size, camera=camera, scene=scene, noise=SILENT, seed=settings.seed + 1
+        )
+        spectra = [radial_power(image, small.pixel_size) for image in images]
+        return cls(
+            shape, small, settings, diameter, spectra[0][0], np.mean([spectrum[1] for spectrum in spectra], axis=0)
+        )
+
     def _matched(self) -> np.ndarray:
         mean = self.bank.images.mean(axis=0)
         flat = np.fft.rfft2(np.fft.ifftshift(mean)).real
@@ -157,11 +235,12 @@ class _Field:
             * np.interp(self.length, self.frequency, left / power)
         )
 
-    def _plain(self) -> tuple[np.ndarray, np.ndarray]:
-        """Band-passes at the size of the particle, and from it to half of it."""
+    def _plain(self) -> tuple[np.ndarray, ...]:
+        """Band-passes at the size of the particle and at fractions of it; each a difference of Gaussians."""
         square = 2 * (np.pi * self.diameter * self.length) ** 2
-        low, middle, high = (np.exp(-square * width**2) for width in (0.36, 0.18, 0.06))
-        return middle - low, high - middle
+        widths = _FILTERED_BANDS if was_filtered(self.frequency, self.power, self.diameter) else _BANDS
+        left = [np.exp(-square * width**2) for width in widths]
+        return tuple(fine - coarse for fine, coarse in zip(left[:-1], left[1:], strict=True))
 
     def quantiles(self, images: Sequence[np.ndarray], *, clean: bool = False) -> np.ndarray:
         """Of the filtered images in their own deviations, the mean of all; ``clean``: of their sound parts.
@@ -181,9 +260,13 @@ class _Field:
                 found.append(np.quantile((values - values.mean()) / values.std(), _SHARES))
         return np.mean(np.reshape(found, (len(images), len(self.filters), len(_SHARES))), axis=0)
 
-    def fitted(self, real: np.ndarray, particles: int, trials: int) -> Contrast:
-        """The strength of so many particles that comes nearest to the real quantiles."""
-        settings = replace(self.settings, scene=replace(self.settings.scene, particles=particles))
+    def fitted(self, real: np.ndarray, particles: int, defocus: tuple[float, float], trials: int) -> Contrast:
+        """The strength of so many particles, so many µm under focus, that comes nearest to the real quantiles."""
+        settings = replace(
+            self.settings,
+            scene=replace(self.settings.scene, particles=particles),
+            optics=replace(self.settings.optics, defocus=defocus),
+        )
         contrasts = [expected_image(self.bank, settings, index)[0] for index in range(trials)]
         contrasts = [contrast / np.median(contrast) - 1 for contrast in contrasts]
         signal = np.mean([radial_power(contrast, self.bank.pixel_size)[1] for contrast in contrasts], axis=0)
@@ -197,7 +280,7 @@ class _Field:
         if 0 < best < _TRIED - 1:  # the lowest point of a parabola through three
             before, at, after = misfits[best - 1 : best + 2]
             strength += float(0.5 * (before - after) / (before - 2 * at + after) * (strengths[1] - strengths[0]))
-        return Contrast(strength, particles, misfits[best], misfits[0])
+        return Contrast(strength, particles, misfits[best], misfits[0], defocus)
 
     def _misfit(
         self,

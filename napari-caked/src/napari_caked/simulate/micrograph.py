@@ -38,6 +38,7 @@ __all__ = [
     "defoci_of",
     "dressed",
     "expected_image",
+    "focus_of",
     "layout_of",
     "simulate",
     "simulate_micrograph",
@@ -153,6 +154,11 @@ def layout_of(bank: Bank, settings: SimulationSettings, index: int = 0) -> tuple
     return lay_out(bank, settings, laying), _focus(settings, focussing, index)
 
 
+def focus_of(settings: SimulationSettings, index: int = 0) -> Focus:
+    """Of micrograph number ``index``."""
+    return _focus(settings, _streams(settings, index)[1], index)
+
+
 def _focus(settings: SimulationSettings, rng: np.random.Generator, index: int) -> Focus:
     """Focus of the real micrograph that this one takes after, or one from the range of the series."""
     drawn = draw_focus(settings.optics, rng)
@@ -172,15 +178,18 @@ def dressed(
     power = torch.from_numpy(np.interp(frequency.numpy(), noise.frequency, look.power).astype(np.float32)) * turned
     wave = torch.fft.rfft2(torch.from_numpy(skewed_noise(rng, expected.shape, *look.grain))) * power.sqrt()
     contrast = torch.fft.rfft2(torch.from_numpy(expected / np.median(expected) - 1))
+    left = torch.ones(())
     if noise.transfer:
-        left = np.interp(frequency.numpy(), noise.frequency, noise.transfer).astype(np.float32)
-        contrast *= torch.from_numpy(left) * turned.sqrt()
-    wave += noise.strength * contrast
+        left = torch.from_numpy(np.interp(frequency.numpy(), noise.frequency, noise.transfer).astype(np.float32))
+        contrast *= left * turned.sqrt()
+    wave += noise.strength * look.contrast * contrast
     image = torch.fft.irfft2(wave, s=expected.shape).numpy()
     image *= look.deviation
     if look.greys:
         slow = look.deviation * torch.fft.irfft2(wave * slow_share(frequency, noise.slow), s=expected.shape).numpy()
-        image = slow + _regreyed(image - slow, *look.greys)
+        change = _regreyed(image - slow, *look.greys) - (image - slow)
+        # What a filter has taken, other grey values must not bring back.
+        image += torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(change)) * left, s=expected.shape).numpy()
     image = image + look.mean
     return (np.rint(image) if noise.whole else image).astype(np.float32)
 

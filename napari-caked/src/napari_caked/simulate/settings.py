@@ -206,7 +206,9 @@ class Look:
         Two rising rows, of values less those of a slow background: as simulated, and what real pixels have instead;
         empty for no change.
     defocus
-        µm of under-focus, None where it could not be measured.
+        µm of under-focus, None where it was not measured.
+    contrast
+        Of its particles, over that of the particles on all micrographs.
     """
 
     mean: float
@@ -216,8 +218,10 @@ class Look:
     grain: tuple[float, float, float] = (0.0, 0.0, 0.0)
     greys: tuple[tuple[float, ...], tuple[float, ...]] | tuple[()] = ()
     defocus: float | None = None
+    contrast: float = 1.0
 
     def __post_init__(self) -> None:
+        _require(_positive(self.contrast), "contrast", self.contrast, "give more than 0")
         _require(_positive(self.deviation), "deviation", self.deviation, "give more than 0")
 
 

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from napari_empiarreader.archive import Archive
 
-__all__ = ["ParticleSource", "column_of", "particle_source", "particles_of_files", "united_tables", "weights_of"]
+__all__ = [
+    "ParticleSource",
+    "column_of",
+    "particle_source",
+    "particles_of_files",
+    "pixels_of_box",
+    "united_tables",
+    "weights_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +161,7 @@ def particle_source(
     >>> series = open_micrographs("empiar://10017/data", pixel_size=1.77)  # doctest: +SKIP
     >>> source = particle_source(series, read_particles("picks.star"), 200, unit="Å")  # doctest: +SKIP
     """
-    side = _side(series, box, unit)
+    side = pixels_of_box(series, box, unit)
     for other, what in ((masks, "masks"), (partner, "partners")):
         if other is not None and (len(other), other.shape) != (len(series), series.shape):
             raise DatasetError(
@@ -287,8 +295,14 @@ def weights_of(features: pd.DataFrame, column: str | None, where: str) -> np.nda
 _ROW = "_row"
 
 
-def _side(series: MicrographSeries, box: float, unit: str) -> int:
-    """Side of a box in pixels."""
+def pixels_of_box(series: MicrographSeries, box: float, unit: str) -> int:
+    """Side of a box in pixels; see :func:`particle_source`.
+
+    Raises
+    ------
+    DatasetError
+        It is no whole number, or too large.
+    """
     if unit not in ("pixel", "Å"):
         raise DatasetError(f"a box in {unit!r} is unknown; give it in 'pixel' or 'Å'")
     pixels = 2 * round(box / series.require_pixel_size() / 2) if unit == "Å" else box

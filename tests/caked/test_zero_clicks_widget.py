@@ -248,7 +248,7 @@ def test_what_is_looked_at_is_picked_before_its_turn(qtbot, viewer, trainer, pup
     puppet.say(messages.Looked(1, 3))
     assert "Looking at micrographs" in form.status.text() and (form.progress.value(), form.progress.maximum()) == (1, 3)
     puppet.say(messages.Looked(3, 3))
-    assert "Adapting the general picker" in form.status.text() and form.progress.maximum() == 0
+    assert "Adapting the picker" in form.status.text() and form.progress.maximum() == 0
     puppet.say(adapted())
     viewer.dims.set_current_step(0, 2)
     assert puppet.told == [messages.Look(2, False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -12,6 +13,7 @@ from napari_caked.errors import DatasetError
 
 __all__ = ["CropPad", "mirrored_index", "resized"]
 
+_Number = TypeVar("_Number", int, float)
 _FILLS = ("mean", "mirror", "zero")
 
 
@@ -53,7 +55,7 @@ class CropPad(Transform):
             canvas.place(canvas.points + torch.tensor(move, device=canvas.device))
 
 
-def for_each_axis(shape: int | tuple[int, ...], canvas: Canvas) -> tuple[int, ...]:
+def for_each_axis(shape: _Number | tuple[_Number, ...], canvas: Canvas) -> tuple[_Number, ...]:
     """A size for each axis of the canvas.
 
     Raises

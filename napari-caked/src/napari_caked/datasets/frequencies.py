@@ -6,7 +6,15 @@ from functools import lru_cache
 
 import torch
 
-__all__ = ["axis_frequencies", "distance_from_centre", "frequency", "raised_cosine", "shell_means", "shells"]
+__all__ = [
+    "axis_frequencies",
+    "distance_from_centre",
+    "frequency",
+    "multiplicity",
+    "raised_cosine",
+    "shell_means",
+    "shells",
+]
 
 
 @lru_cache(maxsize=4)
@@ -46,14 +54,18 @@ def shells(shape: tuple[int, ...], count: int, device: torch.device | str) -> to
 def shell_means(power: torch.Tensor, shape: tuple[int, ...], count: int) -> torch.Tensor:
     """Mean of a quantity on the grid of ``rfftn`` in each of ``count`` shells; NaN where a shell has no frequency."""
     index = shells(shape, count, power.device).round().long().flatten()
-    # A frequency inside the half spectrum stands for its negative as well.
-    twice = torch.full((shape[-1] // 2 + 1,), 2.0, device=power.device)
-    twice[0] = 1.0
-    if shape[-1] % 2 == 0:
-        twice[-1] = 1.0
-    weight = twice.expand(power.shape).flatten()
+    weight = multiplicity(shape[-1], power.device).expand(power.shape).flatten()
     total = torch.zeros(count, device=power.device).index_add_(0, index, power.flatten() * weight)
     return total / torch.zeros(count, device=power.device).index_add_(0, index, weight)
+
+
+def multiplicity(size: int, device: torch.device | str) -> torch.Tensor:
+    """How many frequencies each of the last axis of ``rfftn`` stands for: most for their negatives as well."""
+    twice = torch.full((size // 2 + 1,), 2.0, device=device)
+    twice[0] = 1.0
+    if size % 2 == 0:
+        twice[-1] = 1.0
+    return twice
 
 
 def raised_cosine(values: torch.Tensor, edge: float, width: float) -> torch.Tensor:

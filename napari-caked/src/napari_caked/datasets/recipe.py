@@ -9,7 +9,14 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 # Imported for the names they register.
-from napari_caked.datasets import augment_quarters, cropping, normalising  # noqa: F401
+from napari_caked.datasets import (  # noqa: F401
+    augment_fourier,
+    augment_geometry,
+    augment_noise,
+    augment_quarters,
+    cropping,
+    normalising,
+)
 from napari_caked.datasets.sample import Canvas, Pool, Sample
 from napari_caked.datasets.steps import REGISTRY, Augmentation, Dice, Transform
 from napari_caked.errors import DatasetError

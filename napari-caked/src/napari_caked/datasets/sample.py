@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -152,6 +153,19 @@ class Picture:
     def waves(self, waves: torch.Tensor) -> None:
         self._waves, self._pixels = waves, None
 
+    def deviation(self) -> float:
+        """Standard deviation of the pixels, from their Fourier transform where that is at hand (Parseval's theorem)."""
+        if self._pixels is not None:
+            pixels = self._pixels - self._pixels.mean()
+            return float(torch.linalg.vector_norm(pixels)) / pixels.numel() ** 0.5
+        waves, size = self.waves, self._shape[-1]
+        # Frequencies stand for their negatives as well, but for those of the first and, if even, the last plane.
+        parts = torch.view_as_real(waves)
+        power = 2 * _energy(parts.reshape(-1)[2:]) - _energy(parts[..., 0, :].reshape(-1)[2:])
+        if size % 2 == 0:
+            power -= _energy(parts[..., size // 2, :])
+        return max(power, 0.0) ** 0.5 / math.prod(self._shape)
+
     def filter(self, transfer: torch.Tensor) -> None:
         """Multiply the Fourier transform."""
         self.waves = self.waves * transfer
@@ -241,6 +255,10 @@ class Canvas:
     def resize(self, voxel_size: tuple[float, ...] | None) -> None:
         """Take the pictures' new shape, and a voxel size, into the record."""
         self.record = replace(self.record, shape=self.shape, voxel_size=voxel_size)
+
+
+def _energy(values: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(values)) ** 2
 
 
 def _tensor(array: np.ndarray, kind: type, device: torch.device | str) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -106,6 +107,16 @@ def test_classes_have_the_same_share_in_each_part():
     assert shares(source, found["train"]).tolist() == [490, 175, 35]
     assert shares(source, found["val"]).tolist() == [140, 50, 10]
     assert shares(source, found["test"]).tolist() == [70, 25, 5]
+
+
+def test_a_hundred_thousand_groups_are_divided_in_no_time():
+    labels = np.random.default_rng(0).choice(5, 100_000, p=[0.4, 0.3, 0.2, 0.09, 0.01])
+    source = Made(labels, classes=5)
+    start = time.process_time()
+    found = split(source, {"train": 0.8, "val": 0.1, "test": 0.1})
+    assert time.process_time() - start < 10
+    assert [len(at) for at in found.parts.values()] == [80_000, 10_000, 10_000]
+    np.testing.assert_allclose(shares(source, found["test"]), 0.1 * shares(source, range(100_000)), atol=1)
 
 
 def test_classes_are_as_even_as_groups_allow():

@@ -195,7 +195,10 @@ def _dealt(counts: np.ndarray, sizes: np.ndarray, dice: np.random.Generator) -> 
     dealt = np.empty(len(counts), int)
     # Large and one-sided groups first, while there is room to make up for them; equal ones in random order.
     order = dice.permutation(len(counts))
-    order = order[np.argsort(-counts[order, :-1].std(axis=1), kind="stable")]
+    kinds = counts[order, :-1]
+    # The variance times a constant, in whole numbers: rounding would put one class before another.
+    spread = kinds.shape[1] * (kinds**2).sum(axis=1) - kinds.sum(axis=1) ** 2
+    order = order[np.argsort(-spread, kind="stable")]
     free = set(range(len(sizes)))
     for done, group in enumerate(order):
         gain = (lacking * (counts[group] * scale**2)).sum(axis=1)

@@ -74,7 +74,7 @@ def command_here(monkeypatch, capsys):
 
 
 def test_from_an_entry_number_to_a_star_file(server, tmp_path):
-    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4, steps=80), server.archive)
+    result = run(Job(SAMPLE_ENTRY, SETTINGS.particle_diameter, limit=4, steps=48), server.archive)
     files = report(result, tmp_path / "out")
     assert len(result.labels) == 10
     assert set(result.held_out).isdisjoint(result.labels.micrographs[i] for i in result.labels.micrograph_index)
@@ -90,7 +90,7 @@ def test_from_an_entry_number_to_a_star_file(server, tmp_path):
     assert "avg. precision" in result.table()
 
 
-def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp_path):
+def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp_path, command_here):
     truth = read_particles(archive_folder / str(SAMPLE_ENTRY) / "data/particles.star")
     on_two = truth.where(truth.micrograph_index < 2)
     write_particles(tmp_path / "labels.star", on_two.where(np.arange(0, len(on_two), len(on_two) // 10)[:10]))
@@ -98,20 +98,21 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
 
     trained = command(
         *("train", f"{address}/simulated_00[12].mrc", "--labels", tmp_path / "labels.star"),
-        *("--diameter", SETTINGS.particle_diameter, "--seed", 5, "--steps", 48),
+        *("--diameter", SETTINGS.particle_diameter, "--seed", 5, "--steps", 32),
         *("-o", tmp_path / "m.safetensors"),
         server=server,
     )
     assert trained.returncode == 0, trained.stderr
-    picked = command(
+    picked = command_here(
         *("pick", address, "--model", tmp_path / "m.safetensors", "--threshold", 0, "-o", tmp_path / "p.star"),
         server=server,
+        cwd=tmp_path,
     )
     assert picked.returncode == 0, picked.stderr
 
     labels = read_particles(tmp_path / "labels.star")
     series = open_micrographs(f"{address}/simulated_00[12].mrc", archive=server.archive)
-    model = train(series, labels, TrainingSettings(SETTINGS.particle_diameter, steps=48, seed=5))
+    model = train(series, labels, TrainingSettings(SETTINGS.particle_diameter, steps=32, seed=5))
     table = pick(open_micrographs(address, archive=server.archive), model, PickSettings(threshold=0))
     again = read_particles(tmp_path / "p.star").renamed_to(table.micrographs)
     assert len(again) == len(table)
@@ -120,8 +121,12 @@ def test_script_and_command_line_give_the_same_picks(server, archive_folder, tmp
     loaded = pick(series, load_model(tmp_path / "m.safetensors"))
     assert len(loaded) and (loaded.features["score"] >= 0.5).all()
 
-    scored = command("score", tmp_path / "p.star", archive_folder / str(SAMPLE_ENTRY) / "data/particles.star",
-                     "--diameter", SETTINGS.particle_diameter, "--border", 16, "--json")  # fmt: skip
+    scored = command_here(
+        *("score", tmp_path / "p.star", archive_folder / str(SAMPLE_ENTRY) / "data/particles.star"),
+        *("--diameter", SETTINGS.particle_diameter, "--border", 16, "--json"),
+        server=server,
+        cwd=tmp_path,
+    )
     assert scored.returncode == 0, scored.stderr
     numbers = json.loads(scored.stdout)
     here = evaluate(again, truth, radius=SETTINGS.particle_diameter / 4, border=16, shape=series.shape)
@@ -205,11 +210,13 @@ def test_a_window_without_a_screen_is_refused_before_the_work(monkeypatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path):
+def test_labels_on_other_micrographs_are_left_out_aloud(archive_folder, tmp_path, command_here):
     data = archive_folder / str(SAMPLE_ENTRY) / "data"
-    result = command(
+    result = command_here(
         *("train", data / "micrographs/simulated_001.mrc", "--labels", data / "particles.star"),
         *("--diameter", SETTINGS.particle_diameter, "--steps", 4, "-o", tmp_path / "m.safetensors"),
+        server=None,
+        cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     truth = read_particles(data / "particles.star")

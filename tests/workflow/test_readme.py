@@ -27,7 +27,7 @@ def test_the_script_runs_and_picks(tmp_path, monkeypatch, capsys):
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     # It shows that the script works, not how well it picks.
     short = script.replace(
-        "TrainingSettings(particle_diameter=170)", "TrainingSettings(particle_diameter=170, steps=100)"
+        "TrainingSettings(particle_diameter=170)", "TrainingSettings(particle_diameter=170, steps=50)"
     )
     assert short != script
     with LoopbackArchive(root) as server:

@@ -148,6 +148,30 @@ def test_other_formats_hold_the_same_pixels(tmp_path, ending):
     assert item.record.voxel_size == ((2.0, 2.0) if ending == ".mrc.gz" else None)
 
 
+def test_grey_pictures_are_items_and_coloured_ones_are_refused(tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6)).astype(np.uint8)
+    deep = (300 * pixels.astype(np.int32)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a_1.png")
+    Image.fromarray(deep).save(tmp_path / "a_2.png")
+    source = folder_source(tmp_path)
+    assert source.records[0].shape == (8, 6) and source.records[0].voxel_size is None
+    np.testing.assert_array_equal(source[0].image, pixels)
+    np.testing.assert_array_equal(source[1].image, deep)
+    Image.fromarray(np.stack([pixels] * 3, axis=-1)).save(tmp_path / "a_3.png")
+    (tmp_path / "a_4.png").write_bytes((tmp_path / "a_1.png").read_bytes()[:20])
+    with pytest.raises(DatasetError, match=r"2 of its items.*a_3\.png: a picture in colour.*a_4\.png: no readable"):
+        folder_source(tmp_path)
+
+
+def test_folder_sources_travel_to_other_processes(maps):
+    import pickle
+
+    source = pickle.loads(pickle.dumps(folder_source(maps, points=PointsBeside({}))))
+    np.testing.assert_array_equal(source[0].image, folder_source(maps)[0].image)
+
+
 def test_axes_in_another_order_keep_their_own_voxel_size(tmp_path):
     write(tmp_path / "a_1.mrc", (4, 6, 5), (3.0, 2.0, 1.5))
     with mrcfile.open(tmp_path / "a_1.mrc", "r+") as mrc:

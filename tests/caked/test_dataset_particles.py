@@ -283,6 +283,13 @@ def test_a_bare_stack_has_items_and_a_warning_about_its_groups(project):
     np.testing.assert_array_equal(source[1].image, IMAGES[1, :16, :16])
 
 
+def test_stack_sources_travel_to_other_processes(project):
+    import pickle
+
+    source = pickle.loads(pickle.dumps(stack_source(project / "Extract" / "a.mrcs")))
+    np.testing.assert_array_equal(source[1].image, IMAGES[1, :16, :16])
+
+
 def test_missing_images_of_a_stack_are_named(project):
     star = project / "Select" / "particles.star"
     star.write_text(STAR + "4@Extract/a.mrcs m 1 1\n1@Extract/c.mrcs m 1 1\n3@Extract/a.mrcs m 1 1\nnothing m 1 1\n")

@@ -1,7 +1,7 @@
 """Files of one image or volume each: what they say without their pixels, and the pixels.
 
-MRC in all its kinds and TIFF are read by napari-empiarreader; ``.npy`` files here. Their headers are enough to know
-shape and voxel size, and that no pixels are missing.
+MRC in all its kinds and TIFF are read by napari-empiarreader, ``.npy`` files and grey pictures here. Headers are enough
+to know shape and voxel size, and of MRC and ``.npy`` files that no pixels are missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "ImageHeader", "read_header", "read_image", "read_mask"]
 
 #: Endings of what is taken from a folder. An ``.mrcs`` file is a stack of images, not an item.
-SUFFIXES = (".mrc", ".map", ".rec", ".npy", ".tif", ".tiff", ".mrc.gz", ".map.gz")
+SUFFIXES = (".mrc", ".map", ".rec", ".npy", ".tif", ".tiff", ".mrc.gz", ".map.gz", ".png", ".jpg", ".jpeg")
+
+_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def read_header(path: Path) -> ImageHeader:
     DatasetError, FormatError, NothingFoundError
         It is missing or damaged, shorter than its header says, or holds no image or volume of real numbers.
     """
-    return _npy_header(path) if path.suffix.lower() == ".npy" else _image_header(path)
+    suffix = path.suffix.lower()
+    return _npy_header(path) if suffix == ".npy" else _grey(path)[0] if suffix in _PICTURES else _image_header(path)
 
 
 def read_image(header: ImageHeader) -> np.ndarray:
@@ -99,6 +102,8 @@ def _stored(header: ImageHeader) -> np.ndarray:
             pixels = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path}: cannot be read ({error})") from error
+    elif path.suffix.lower() in _PICTURES:
+        _, pixels = _grey(path, read=True)
     else:
         pixels = _sections(_opened(path))
     pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
@@ -180,3 +185,18 @@ def _npy_header(path: Path) -> ImageHeader:
     if path.stat().st_size < start + math.prod(shape) * dtype.itemsize:
         raise DatasetError(f"{path}: fewer bytes than its shape {shape} needs; the file is cut off, copy it again")
     return ImageHeader(path, tuple(shape), None)
+
+
+def _grey(path: Path, *, read: bool = False) -> tuple[ImageHeader, np.ndarray]:
+    """Header of a grey picture, and its pixels if they are to be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            mode, (width, height) = picture.mode, picture.size
+            pixels = np.asarray(picture) if read else np.empty((0, 0))
+    except (OSError, SyntaxError) as error:  # Pillow says so of a broken PNG
+        raise DatasetError(f"{path}: no readable picture ({error})") from error
+    if mode not in ("1", "L", "F", "I", "I;16", "I;16B"):
+        raise DatasetError(f"{path}: a picture in colour ({mode}); an item is grey, convert it first")
+    return ImageHeader(path, (height, width), None), pixels

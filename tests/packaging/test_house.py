@@ -29,6 +29,7 @@ UPPER_ROOMS = {
     "cli",
     "_cli_cleave",
     "_cli_convert",
+    "_cli_dataset",
     "_cli_density",
     "_cli_download",
     "_cli_fetch",

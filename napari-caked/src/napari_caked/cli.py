@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from napari_caked._cli_dataset import dataset
 from napari_caked._cli_options import Device, PixelSize
 from napari_caked._cli_pick import join, pick
 from napari_caked._cli_score import score
@@ -43,6 +44,7 @@ app.command()(join)
 app.command()(score)
 app.command()(suggest)
 app.command()(simulate)
+app.add_typer(dataset, name="dataset")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ def build(
     compress: bool = False,
     overwrite: bool = False,
     shard_bytes: int = _SHARD_BYTES,
+    made: Mapping[str, object] | None = None,
     progress: Progress = silent,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Store:
@@ -69,6 +70,8 @@ def build(
         Replace another data set.
     shard_bytes
         Size of a file, and memory needed.
+    made
+        How the source was made (a command and its options), for who wants to make it again; anything JSON knows.
     progress
         Told after each item.
     stopped
@@ -88,7 +91,7 @@ def build(
         raise DatasetError(f"a store holds {' or '.join(_DTYPES)}, not {dtype!r}")
     if not len(source):
         raise DatasetError(f"{folder}: the source has no items, and there is nothing to store")
-    about = _about(source, recipe, dtype, compress)
+    about = _about(source, recipe, dtype, compress) | {"made": dict(made or {})}
     if folder.exists() and not overwrite:
         _require_same(folder, about)
     elif folder.exists():

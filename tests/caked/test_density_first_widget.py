@@ -100,6 +100,16 @@ def test_it_says_how_far_it_is_and_waits_where_the_window_wants_it(shells):
         simulated_first(series, job(stack, names, specimen, dose=DOSE), Window(goes=True))
 
 
+def test_a_density_of_another_size_is_told_before_anything_is_simulated(shells):
+    stack, names, _ = shells
+    window = Window(goes=True)
+    narrow = Specimen(SHELL.volume, SHELL.voxel_size / 2, "shell")
+    with pytest.raises(EOFError):
+        simulated_first(MicrographSeries.from_array(stack, names, PIXEL_SIZE), job(stack, names, narrow), window)
+    assert isinstance(window.said[0], messages.Warned)
+    assert window.said[0].message.startswith("shell is about 6") and "says 120 Å" in window.said[0].message
+
+
 def test_a_density_travels_to_the_helper(shells):
     stack, names, _ = shells
     pipe = io.BytesIO()

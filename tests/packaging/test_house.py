@@ -197,4 +197,4 @@ def test_the_help_of_commands_is_not_broken_in_the_middle_of_a_line(package: str
     ]
     assert len(paragraphs) >= 3
     broken = [f"{name}: {paragraph!r}" for name, paragraph in paragraphs if "\n" in paragraph.strip()]
-    assert not broken, "\n".join(broken)
+    assert not broken, "write each paragraph of a command's docstring on one line:\n" + "\n".join(broken)

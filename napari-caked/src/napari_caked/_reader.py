@@ -1,4 +1,4 @@
-"""napari reader of trained models, and the sample data."""
+"""napari readers of trained models and of data sets, and the sample data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_caked.datasets.store import Store
     from napari_empiarreader.layers import LayerData
 
-__all__ = ["get_model_reader", "sample_layers"]
+__all__ = ["get_dataset_reader", "get_model_reader", "sample_layers"]
 
 _FORMAT, _TEMPLATE = "napari-caked picker", "filter.profile"
 """What the header of a picker says, and the tensor of its template; :mod:`napari_caked.checkpoint` needs PyTorch."""
@@ -67,6 +70,67 @@ def read_model(path: str | Sequence[str]) -> list[LayerData]:
         }
         layers.append((template.numpy(), attributes, "image"))
     return layers
+
+
+def get_dataset_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Reader for data sets (``*.dataset.zarr``); None for any other folder, Zarr or not."""
+    from napari_caked.datasets.store import is_store
+
+    folders = [path] if isinstance(path, str) else path
+    return read_datasets if all(map(is_store, folders)) else None
+
+
+def read_datasets(path: str | Sequence[str]) -> list[LayerData]:
+    """Layers of data sets: images (masks, partners, points) that are read when shown, and a point with each class."""
+    from napari_caked.datasets.store import open_store
+
+    folders = [path] if isinstance(path, str) else path
+    return [layer for folder in folders for layer in _dataset_layers(open_store(folder))]
+
+
+def _dataset_layers(store: Store) -> list[LayerData]:
+    import numpy as np
+
+    from napari_caked.datasets.store import SUFFIX
+
+    name, axes = store.path.name.removesuffix(SUFFIX), len(store.shape)
+    frame = {
+        "scale": (1.0, *(store.voxel_size or (1.0,) * axes)),
+        "units": ("pixel", *("angstrom" if store.voxel_size else "pixel",) * axes),
+        "axis_labels": ("item", *"zyx"[-axes:]),
+        "metadata": {"dataset": str(store.path), "classes": store.classes},
+    }
+    some = store.images(np.unique(np.linspace(0, len(store) - 1, 8).astype(int)))
+    low, high = (float(value) for value in np.percentile(some, [1, 99]))
+    look = {"colormap": "gray", "contrast_limits": (low, high if high > low else low + 1)}
+    layers: list[LayerData] = [(store.dask(), frame | look | {"name": name}, "image")]
+    if "partner" in store.kinds:
+        layers.append((store.dask("partner"), frame | look | {"name": f"{name} partners", "visible": False}, "image"))
+    if "mask" in store.kinds:
+        layers.append((store.dask("mask"), frame | {"name": f"{name} masks", "opacity": 0.4}, "labels"))
+    if store.points(0) is not None:
+        points = [np.insert(store.points(i), 0, i, axis=1) for i in range(len(store))]
+        look = {"name": f"{name} points", "face_color": "transparent", "border_color": "yellow"}
+        layers.append((np.concatenate(points), frame | look, "points"))
+    return [*layers, (_corners(store), frame | _class_look(store, f"{name} classes"), "points")]
+
+
+def _corners(store: Store) -> np.ndarray:
+    """``(n, 1 + axes)`` a place in the first corner of each item, of volumes in the middle section."""
+    import numpy as np
+
+    corner = (store.shape[0] // 2, 0, 0) if len(store.shape) == 3 else (0, 0)
+    return np.column_stack([np.arange(len(store)), np.tile(corner, (len(store), 1))]).astype(np.float32)
+
+
+def _class_look(store: Store, name: str) -> dict[str, object]:
+    """Points that say the class of their item, with all that is known of it as features."""
+    import numpy as np
+
+    classes = np.array([*store.classes, "-"], object)[store.labels]  # the label of items without a class is -1
+    features = {"class": classes, "group": list(store.groups), "name": list(store.names), "weight": store.weights}
+    text = {"string": "{class}", "color": "yellow", "anchor": "upper_left", "size": 12}
+    return {"name": name, "features": features, "text": text, "size": 1, "opacity": 1.0}
 
 
 def sample_layers() -> list[LayerData]:

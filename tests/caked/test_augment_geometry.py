@@ -143,7 +143,7 @@ def test_turning_agrees_with_splines_of_high_order():
     for angle in (0.3, 1.2, -2.6):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         expected = ndimage.affine_transform(picture, turn, 24 - turn @ [24, 24], order=5, mode="mirror")
-        assert np.abs(sheared([torch.from_numpy(picture)], angle)[0].numpy() - expected).max() < 2e-3
+        assert np.abs(sheared([torch.from_numpy(picture)], angle)[0].numpy() - expected).max() < 4e-3
 
 
 def test_all_orientations_are_as_likely():

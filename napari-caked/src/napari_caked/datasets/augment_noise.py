@@ -160,7 +160,7 @@ def white_waves(shape: tuple[int, ...], dice: Dice, device: torch.device) -> tor
 @lru_cache(maxsize=4)
 def _amplitude(spectrum: tuple[float, ...], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Root of the power on the grid of ``rfftn``, with a mean power of 1 over all frequencies."""
-    values = torch.tensor(spectrum, device=device)
+    values = torch.tensor(spectrum, dtype=torch.float32, device=device)
     place = shells(shape, len(spectrum), device)
     below = place.floor().long().clamp_(max=len(spectrum) - 2)
     power = torch.lerp(values[below], values[below + 1], place - below)

@@ -14,8 +14,11 @@ from napari_caked.datasets import (  # noqa: F401
     augment_geometry,
     augment_noise,
     augment_quarters,
+    augment_values,
     cropping,
+    filtering,
     normalising,
+    resampling,
 )
 from napari_caked.datasets.sample import Canvas, Pool, Sample
 from napari_caked.datasets.steps import REGISTRY, Augmentation, Dice, Transform

@@ -108,8 +108,9 @@ def _dataset_layers(store: Store) -> list[LayerData]:
         layers.append((store.dask("partner"), frame | look | {"name": f"{name} partners", "visible": False}, "image"))
     if "mask" in store.kinds:
         layers.append((store.dask("mask"), frame | {"name": f"{name} masks", "opacity": 0.4}, "labels"))
-    if store.points(0) is not None:
-        points = [np.insert(store.points(i), 0, i, axis=1) for i in range(len(store))]
+    places = [store.points(i) for i in range(len(store))]
+    points = [np.insert(of_item, 0, i, axis=1) for i, of_item in enumerate(places) if of_item is not None]
+    if points:
         look = {"name": f"{name} points", "face_color": "transparent", "border_color": "yellow"}
         layers.append((np.concatenate(points), frame | look, "points"))
     return [*layers, (_corners(store), frame | _class_look(store, f"{name} classes"), "points")]

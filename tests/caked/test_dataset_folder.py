@@ -165,6 +165,47 @@ def test_grey_pictures_are_items_and_coloured_ones_are_refused(tmp_path):
         folder_source(tmp_path)
 
 
+@pytest.mark.parametrize("ending", [".mrc", ".npy", ".tif", ".png", ".mrc.gz"])
+def test_whatever_is_damaged_the_folder_is_read_and_the_file_named(tmp_path, ending):
+    import gzip
+
+    import tifffile
+    from PIL import Image
+
+    from napari_empiarreader.errors import UserError
+
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 6)).astype(np.uint8)
+    path = tmp_path / f"a_1{ending}"
+    if ending.startswith(".mrc"):
+        write(tmp_path / "a_1.mrc", (8, 6), (2.0, 2.0, 2.0))
+        whole = (tmp_path / "a_1.mrc").read_bytes()
+        path.write_bytes(gzip.compress(whole) if ending == ".mrc.gz" else whole)
+        if ending == ".mrc.gz":
+            (tmp_path / "a_1.mrc").unlink()
+    elif ending == ".npy":
+        np.save(path, pixels)
+    elif ending == ".tif":
+        tifffile.imwrite(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path)
+    whole, dice, refused = path.read_bytes(), np.random.default_rng(1), 0
+    np.save(tmp_path / "b_1.npy", pixels)
+    for _ in range(150):
+        damaged = bytearray(whole[: dice.integers(1, len(whole) + 1)] if dice.random() < 0.3 else whole)
+        for place in dice.integers(0, min(len(damaged), 256), dice.integers(1, 6)):
+            damaged[place] = dice.integers(256)
+        path.write_bytes(damaged)
+        source = folder_source(tmp_path, permissive=True)
+        assert {r.name for r in source.records} | {out.name for out in source.left_out} >= {path.name, "b_1.npy"}
+        try:
+            list(source.items(range(len(source))))
+        except UserError as error:
+            refused += 1
+            assert path.name in str(error)
+        refused += bool(source.left_out)
+    assert refused > 10
+
+
 def test_folder_sources_travel_to_other_processes(maps):
     import pickle
 

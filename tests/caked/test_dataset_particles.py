@@ -202,6 +202,14 @@ def test_classes_of_several_tables_stream_their_micrographs_once():
     assert sorted(reads) == [0, 1, 2]
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_empty_table_changes_nothing_about_the_others():
+    one, none = table_of(PLACES, size=[1, 2, 3, 4, 5, 6]), table_of([], size=np.array([], object))
+    table = united_tables({"good": one, "bad": none}, NAMES)
+    assert len(table) == 6 and table.features["size"].dtype == one.features["size"].dtype
+    assert len(united_tables({"bad": none}, NAMES)) == 0
+
+
 def test_simulated_micrographs_give_particles_and_what_is_none():
     from napari_caked.simulate import DecoySettings, SceneSettings, SimulationSettings, lazy_micrographs
 

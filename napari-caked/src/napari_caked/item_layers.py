@@ -1,6 +1,7 @@
 """From napari's layers to items: labels that somebody clicked, painted or drawn on micrographs.
 
-Layers belong to the main thread; the sources that are returned hold copies and may go to any other.
+Layers belong to the main thread; the sources that are returned hold copies and may go to any other. To find what is
+painted on many micrographs takes a while: :func:`.painted.painted` does it on an array, in any thread.
 """
 
 from __future__ import annotations
@@ -71,10 +72,9 @@ def items_from_points(
     for name, table in tables.items():
         if classes is not None and len(table):
             column_of(table.features, classes, f"the layer '{name}'")
-    filled = {name: table for name, table in tables.items() if len(table)}
     return particle_source(
         series,
-        united_tables(filled, series.names),
+        united_tables(tables, series.names),
         box,
         unit=unit,
         classes=classes or "class_name",

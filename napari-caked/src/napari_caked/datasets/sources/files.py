@@ -10,6 +10,7 @@ import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,9 @@ __all__ = ["SUFFIXES", "ImageHeader", "read_header", "read_image", "read_mask"]
 
 #: Endings of what is taken from a folder. An ``.mrcs`` file is a stack of images, not an item.
 SUFFIXES = (".mrc", ".map", ".rec", ".npy", ".tif", ".tiff", ".mrc.gz", ".map.gz", ".png", ".jpg", ".jpeg")
+
+#: What numpy raises for a damaged file: its header is the text of a dictionary, which it parses as Python.
+_BROKEN_NPY = (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError)
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -100,7 +104,7 @@ def _stored(header: ImageHeader) -> np.ndarray:
     elif path.suffix.lower() == ".npy":
         try:
             pixels = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except _BROKEN_NPY as error:
             raise DatasetError(f"{path}: cannot be read ({error})") from error
     elif path.suffix.lower() in _PICTURES:
         _, pixels = _grey(path, read=True)
@@ -175,7 +179,7 @@ def _npy_header(path: Path) -> ImageHeader:
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(file)
             start = file.tell()
-    except (OSError, ValueError) as error:
+    except _BROKEN_NPY as error:
         raise DatasetError(f"{path}: no readable .npy file ({error})") from error
     if dtype.kind not in "iufb":
         raise DatasetError(f"{path}: it holds {dtype}, not real numbers; write an array of numbers")
@@ -195,7 +199,7 @@ def _grey(path: Path, *, read: bool = False) -> tuple[ImageHeader, np.ndarray]:
         with Image.open(path) as picture:
             mode, (width, height) = picture.mode, picture.size
             pixels = np.asarray(picture) if read else np.empty((0, 0))
-    except (OSError, SyntaxError) as error:  # Pillow says so of a broken PNG
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: no readable picture ({error})") from error
     if mode not in ("1", "L", "F", "I", "I;16", "I;16B"):
         raise DatasetError(f"{path}: a picture in colour ({mode}); an item is grey, convert it first")

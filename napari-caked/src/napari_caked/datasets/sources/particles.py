@@ -247,7 +247,11 @@ def united_tables(tables: Mapping[str, ParticleTable], micrographs: Sequence[str
     """
     import pandas as pd
 
-    matched = {name: table.renamed_to(micrographs) for name, table in tables.items()}
+    # Without rows a table says nothing of the types of its columns, and must not change those of the others.
+    filled = {name: table for name, table in tables.items() if len(table)}
+    if not filled:
+        return ParticleTable(tuple(micrographs), np.empty((0, 3)), pd.DataFrame({"class_name": []}))
+    matched = {name: table.renamed_to(micrographs) for name, table in filled.items()}
     features = [table.features.assign(class_name=name) for name, table in matched.items()]
     return ParticleTable(
         tuple(micrographs),

@@ -184,8 +184,8 @@ class Mixup(Augmentation):
         images = [one for one in (other.image, other.partner) if one is not None]
         if tuple(other.image.shape) != canvas.shape or len(images) != len(canvas.pictures):
             raise DatasetError(
-                f"{name} {canvas.shape} and {other.name} {tuple(other.image.shape)} cannot be blended; bring all samples "
-                "to one shape, and give all or none a partner"
+                f"{name} {canvas.shape} and {other.name} {tuple(other.image.shape)} cannot be blended; bring all "
+                "samples to one shape, and give all or none a partner"
             )
         share = _half_beta(self.alpha, dice)
         back = 1 / math.hypot(share, 1 - share)

@@ -175,7 +175,7 @@ def _told(settings: SimulationSettings) -> str:
     noise = settings.noise
     if noise is None:
         return f"particles {settings.scene.particles}"
-    each = " ".join(f"{look.contrast:.2f}" for look in noise.looks)
+    each = " ".join(f"{look.contrast:.2f} (uneven {look.uneven:.2f})" for look in noise.looks)
     low, high = settings.optics.defocus
     return (
         f"particles {settings.scene.particles}, strength {noise.strength:.2f}, of each {each}, "

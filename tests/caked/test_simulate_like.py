@@ -27,7 +27,7 @@ from napari_caked.simulate import (
 )
 from napari_caked.simulate.like import fit_defocus, radial_power
 from napari_caked.simulate.likeness_grain import grain_of, skewed_noise
-from napari_caked.simulate.settings import MeasuredNoise
+from napari_caked.simulate.settings import Look, MeasuredNoise
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.micrographs.mrc import write_mrc
 
@@ -146,6 +146,22 @@ def test_each_micrograph_has_particles_of_its_own_contrast(bank) -> None:
     assert strengths[1] == pytest.approx(8.0 * 40.0, rel=0.4)
     # A dose is the same for all of them.
     assert [look.contrast for look in matched(bank, settings, likeness, dose=30.0).noise.looks] == [1.0, 1.0]
+
+
+def test_micrographs_are_made_as_uneven_as_the_real_ones(bank) -> None:
+    images = []
+    for index, uneven in enumerate((0.0, 0.3)):
+        look = Look(500.0, 40.0, CURVE.power, uneven=uneven)
+        noise = replace(CURVE, looks=(look,), slow=bank.diameter)
+        images.append(simulate_micrograph(bank, replace(TRUE, noise=noise), index).image)
+    likeness = likeness_of(MicrographSeries.from_array(np.stack(images), pixel_size=2.5), bank.diameter)
+    settings = matched(bank, in_the_likeness_of(likeness, replace(TRUE, noise=None, seed=5)), likeness)
+    assert settings.noise.looks[0].uneven < 0.1
+    assert settings.noise.looks[1].uneven == pytest.approx(0.3, abs=0.12)
+    made = [simulate_micrograph(bank, settings, index).image for index in range(2)]
+    again = likeness_of(MicrographSeries.from_array(np.stack(made), pixel_size=2.5), bank.diameter)
+    assert again.each[1].uneven == pytest.approx(likeness.each[1].uneven, rel=0.4)
+    assert again.each[0].uneven < 0.5 * again.each[1].uneven
 
 
 def test_without_thon_rings_the_particles_tell_the_defocus(bank) -> None:

@@ -8,6 +8,7 @@ measured one, and its grey values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from napari_caked.simulate.likeness_contrast import (
 )
 from napari_caked.simulate.likeness_defocus import DefocusFit, fit_defocus
 from napari_caked.simulate.likeness_grain import grain_of
-from napari_caked.simulate.likeness_greys import grey_curve, greys_of, level, sound_pixels
+from napari_caked.simulate.likeness_greys import grey_curve, greys_of, level, sound_pixels, uneven_by, unevenness
 from napari_caked.simulate.likeness_spectrum import (
     band,
     directions_of,
@@ -76,6 +77,8 @@ class Measured:
         deviations; of parts without contamination.
     small
         Copy ``(y, x)`` with particles 16 pixels wide, less the mean, in deviations.
+    uneven
+        Variance of the logarithm of the local variance (:func:`.likeness_greys.unevenness`).
     fit
         Of the defocus.
     """
@@ -87,6 +90,7 @@ class Measured:
     grain: tuple[float, float, float]
     greys: np.ndarray
     small: np.ndarray
+    uneven: float
     fit: DefocusFit
 
 
@@ -189,6 +193,7 @@ def likeness_of(
             grain_of(image),
             deviation * greys_of(sound_pixels(image, pixel_size, diameter)),
             small,
+            unevenness(image, pixel_size, diameter),
             # The side lobes of a filter look like Thon rings.
             _NO_FIT if was_filtered(frequency, power, diameter) else fit_defocus(frequency, power, optics),
         )
@@ -335,18 +340,21 @@ def _noise(
         tuple(noise_power(likeness.power, left**2 * signal, strength).tolist()),
         () if whole else tuple(left.tolist()),
         tuple(looks),
+        slow=likeness.diameter,
     )
-    noise = replace(noise, slow=likeness.diameter)
-    greyed = []
     for index, (one, image) in enumerate(zip(likeness.each, images, strict=True)):
 
         def made(noise: MeasuredNoise, image: np.ndarray = image, index: int = index) -> np.ndarray:
             rng = np.random.default_rng((settings.seed, index, 0x9EE5))
-            dress = dressed(image, noise, bank.pixel_size, rng, index)
-            return greys_of(level(dress, bank.pixel_size, likeness.diameter))
+            return dressed(image, noise, bank.pixel_size, rng, index)
 
-        greyed.append(replace(noise.look(index), greys=grey_curve(made, noise, index, one.greys)))
-    return replace(noise, looks=tuple(greyed), whole=likeness.whole)
+        def greys(noise: MeasuredNoise, made: Callable[[MeasuredNoise], np.ndarray] = made) -> np.ndarray:
+            return greys_of(level(made(noise), bank.pixel_size, likeness.diameter))
+
+        plain_one = unevenness(made(noise) - one.mean, bank.pixel_size, likeness.diameter)
+        noise = noise.with_look(index, uneven=uneven_by(one.uneven - plain_one))
+        noise = noise.with_look(index, greys=grey_curve(greys, noise, index, one.greys))
+    return replace(noise, whole=likeness.whole)
 
 
 def _unrounded(one: Measured, likeness: Likeness) -> np.ndarray:

@@ -185,6 +185,10 @@ def dressed(
     wave += noise.strength * look.contrast * contrast
     image = torch.fft.irfft2(wave, s=expected.shape).numpy()
     image *= look.deviation
+    if look.uneven:
+        slow = look.deviation * torch.fft.irfft2(wave * slow_share(frequency, noise.slow), s=expected.shape).numpy()
+        image = slow + (image - slow) * _uneven(rng, frequency, expected.shape, noise.slow, look.uneven)
+        wave = torch.fft.rfft2(torch.from_numpy(image / look.deviation))
     if look.greys:
         slow = look.deviation * torch.fft.irfft2(wave * slow_share(frequency, noise.slow), s=expected.shape).numpy()
         change = _regreyed(image - slow, *look.greys) - (image - slow)
@@ -192,6 +196,18 @@ def dressed(
         image += torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(change)) * left, s=expected.shape).numpy()
     image = image + look.mean
     return (np.rint(image) if noise.whole else image).astype(np.float32)
+
+
+def _uneven(
+    rng: np.random.Generator, frequency: torch.Tensor, shape: tuple[int, ...], width: float, deviation: float
+) -> np.ndarray:
+    """Factors ``(y, x)`` whose logarithm has so much deviation and varies over ``width`` Å; the mean square is 1."""
+    import torch
+
+    wave = torch.fft.rfft2(torch.from_numpy(rng.standard_normal(shape, np.float32)))
+    field = torch.fft.irfft2(wave * slow_share(frequency, width), s=shape).numpy()
+    factor = np.exp(deviation * (field / field.std()))
+    return np.asarray(factor / np.sqrt(np.square(factor).mean()))
 
 
 def slow_share(frequency: torch.Tensor, width: float) -> torch.Tensor:

@@ -6,7 +6,8 @@ Nothing here needs PyTorch, so that the command line and the widgets can show de
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from napari_caked.errors import SettingsError
 
@@ -209,6 +210,8 @@ class Look:
         µm of under-focus, None where it was not measured.
     contrast
         Of its particles, over that of the particles on all micrographs.
+    uneven
+        Deviation of the logarithm of a factor that varies slowly, over about a particle, across the micrograph.
     """
 
     mean: float
@@ -219,8 +222,10 @@ class Look:
     greys: tuple[tuple[float, ...], tuple[float, ...]] | tuple[()] = ()
     defocus: float | None = None
     contrast: float = 1.0
+    uneven: float = 0.0
 
     def __post_init__(self) -> None:
+        _require(0 <= self.uneven < 1, "uneven", self.uneven, "give 0 or more, and less than 1")
         _require(_positive(self.contrast), "contrast", self.contrast, "give more than 0")
         _require(_positive(self.deviation), "deviation", self.deviation, "give more than 0")
 
@@ -265,6 +270,11 @@ class MeasuredNoise:
         for curve in (self.transfer, *(look.power for look in self.looks)):
             right = len(curve) in (0, len(self.frequency))
             _require(right, "power", f"a curve of {len(curve)} points", "give as many values as frequencies")
+
+    def with_look(self, index: int, **changes: Any) -> MeasuredNoise:
+        """The same with another look number ``index``."""
+        look = replace(self.looks[index], **changes)
+        return replace(self, looks=(*self.looks[:index], look, *self.looks[index + 1 :]))
 
     def look(self, index: int) -> Look:
         """What micrograph number ``index`` takes after."""

@@ -76,7 +76,9 @@ def series_from_layer(layer: Image, pixel_size: float | None = None) -> Microgra
     return replace(series, source=str(layer.metadata.get("source") or layer.name))
 
 
-def table_from_points(layer: Points, names: Sequence[str], micrographs: Image | None = None) -> ParticleTable:
+def table_from_points(
+    layer: Points, names: Sequence[str], micrographs: Image | None = None, *, hidden: bool = False
+) -> ParticleTable:
     """Particles that a Points layer shows.
 
     Parameters
@@ -87,6 +89,8 @@ def table_from_points(layer: Points, names: Sequence[str], micrographs: Image | 
         Of the micrographs, where the layer itself has none.
     micrographs
         Layer in whose pixels the coordinates shall be; by default the points' own.
+    hidden
+        Also those that it holds and does not show.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def table_from_points(layer: Points, names: Sequence[str], micrographs: Image | 
     attributes = {
         "name": layer.name,
         "features": layer.features,
-        "shown": layer.shown,
+        "shown": True if hidden else layer.shown,
         "metadata": layer.metadata,
     }
     data = np.array(layer.data, np.float64)

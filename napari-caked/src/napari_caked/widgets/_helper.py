@@ -30,6 +30,8 @@ from napari_caked.widgets._keeping import Keeper
 from napari_caked.widgets._label_free import adapted_to, own_labels, simulated_first
 from napari_caked.widgets._messages import GeneralJob, Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
+from napari_caked.widgets._prune_answers import answers as pruning_answers
+from napari_caked.widgets._prune_messages import PruneJob
 from napari_caked.widgets._sim_answers import answers as simulation_answers
 from napari_caked.widgets._sim_messages import MatchJob, PreviewJob, SaveJob, StackJob
 from napari_caked.widgets._wire import send
@@ -91,6 +93,8 @@ def _answers(request: Any, inbox: Inbox) -> Iterator[Message]:
             return _adapt_and_pick(request, inbox)
         case Job():
             return _train_and_pick(request, inbox)
+        case PruneJob():
+            return pruning_answers(request, inbox)
         case PreviewJob() | MatchJob() | StackJob() | SaveJob():
             return simulation_answers(request, inbox)
     raise TypeError(f"the helper cannot answer a {type(request).__name__}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
+from napari_caked.widgets._prune_messages import Verdicts
 from napari_caked.widgets._sim_messages import Advanced, Specimen
 from napari_empiarreader.coordinates import ParticleTable
 
@@ -389,4 +390,5 @@ Message = (
     | Kept
     | Trained
     | Picked
+    | Verdicts
 )

@@ -1,0 +1,365 @@
+"""The pruner: look at picks as a wall of pictures, mark good and bad ones, and hide what is no particle."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QEvent, QSignalBlocker
+from qtpy.QtWidgets import QWidget
+
+from napari_caked.errors import DiameterError, LabelsError
+from napari_caked.layers import pixel_size_of, series_from_layer, table_from_points
+from napari_caked.widgets._gallery import Mark, Order
+from napari_caked.widgets._in_view import go_to_micrograph
+from napari_caked.widgets._job_making import Reading
+from napari_caked.widgets._pick_saving import PickFile, PickSaving, ask_for_pick_file
+from napari_caked.widgets._process import Helper
+from napari_caked.widgets._progress import Progress
+from napari_caked.widgets._prune_form import PruneForm
+from napari_caked.widgets._prune_marks import Marks
+from napari_caked.widgets._prune_messages import CUTTING, JUDGING, LEARNING, PruneJob, Verdicts
+from napari_caked.widgets._prune_pictures import PatchPictures
+from napari_caked.widgets._saving import describe
+from napari_caked.widgets._sim_messages import Advanced
+from napari_caked.widgets._work import Work
+from napari_empiarreader.errors import NothingFoundError, PixelSizeError
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image, Points
+
+    from napari_empiarreader.coordinates import ParticleTable
+
+__all__ = ["PickPruner"]
+
+_STARTING = "Starting PyTorch"
+#: Fewest marks of either kind that can be learned from.
+_FEWEST = 2
+
+
+class PickPruner(QWidget):
+    """Judge picks of any program, look at them, mark some, learn from the marks, set a threshold, save both sets.
+
+    Parameters
+    ----------
+    napari_viewer
+        Whose layers.
+
+    Attributes
+    ----------
+    verdicts
+        Of each pick of the layer: ``probability``, ``log_odds``, ``class``, ``kind``; None before they are judged.
+    marks
+        What somebody said of them.
+    pruner
+        Content of the file of the present pruner; None means the one that is shipped.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._work = Work()
+        self._helper: Helper | None = None
+        self._job: PruneJob | None = None
+        self._layer: Points | None = None
+        self._places = np.zeros((0, 3))
+        self._shown = np.zeros(0, bool)
+        self._failed = self._docked = self._ours = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.verdicts: pd.DataFrame | None = None
+        self.pruner: bytes | None = None
+        self.form = PruneForm(self, napari_viewer)
+        self.marks = Marks(self._on_marks)
+        self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
+        self._saving = PickSaving(self, self._work, self._say)
+        self._connect()
+        self._on_micrographs(self.form.micrographs.layer)
+        self._on_picks(self.form.picks.layer)
+        self.setMinimumWidth(360)
+
+    def _connect(self) -> None:
+        form = self.form
+        form.picks.chosen.connect(self._on_picks)
+        form.micrographs.chosen.connect(self._on_micrographs)
+        form.judge.clicked.connect(lambda: self.start())
+        form.learn.clicked.connect(lambda: self.start(learn=True))
+        form.cancel.clicked.connect(self.cancel)
+        form.slider.valueChanged.connect(self.set_threshold)
+        form.histogram.threshold_moved.connect(self.set_threshold)
+        form.order.currentIndexChanged.connect(lambda index: form.gallery.set_order(Order(index)))
+        form.gallery.marked.connect(self.marks.mark)
+        form.gallery.pointed.connect(self._show_on_canvas)
+        form.undo.clicked.connect(self.marks.undo)
+        form.redo.clicked.connect(self.marks.redo)
+        form.save.clicked.connect(self.ask_and_save)
+        self.destroyed.connect(self._work.close)
+
+    # ---- the data -----------------------------------------------------------------------------------------------
+
+    def _on_micrographs(self, layer: Image | None) -> None:
+        self.form.pixel_size.setValue((pixel_size_of(layer) if layer is not None else None) or 0)
+
+    def _on_picks(self, layer: Points | None) -> None:
+        if layer is not self._layer and self._layer is not None:
+            self._layer.events.data.disconnect(self._on_data)
+        self._layer = layer
+        if layer is not None:
+            layer.events.data.disconnect(self._on_data)
+            layer.events.data.connect(self._on_data)
+            if not self.form.diameter.value():
+                self.form.diameter.setValue(_diameter_of(layer))
+        self._forget()
+
+    def _on_data(self, _event: object = None) -> None:
+        """Picks that were moved, added or removed are not those that were judged."""
+        layer = self._layer
+        if self.verdicts is not None and (layer is None or not np.array_equal(np.asarray(layer.data), self._places)):
+            self._forget()
+            self._say("The picks have changed; judge them again.")
+
+    def _forget(self) -> None:
+        self.verdicts = None
+        self.marks.restart(0)
+        self.form.gallery.show_pictures(np.zeros((0, 1, 1), np.uint8), np.zeros(0))
+        self.form.histogram.set_scores(np.zeros(0))
+        self.form.counts.setText("")
+        self._offer()
+
+    # ---- judging ------------------------------------------------------------------------------------------------
+
+    @property
+    def judging(self) -> bool:
+        """Whether a job is under way."""
+        return self._helper is not None
+
+    def start(self, *, learn: bool = False) -> None:
+        """Judge the picks, with ``learn`` after learning from the marks; everything slow happens elsewhere."""
+        if self.judging:
+            return
+        try:
+            job, read = self._new_job(learn=learn)
+        except Exception as error:
+            self._say(describe(error))
+            return
+        self._job, self._failed = job, False
+        self._remember()
+        learning = (LEARNING,) if learn else ()
+        self.progress.begin((_STARTING, CUTTING, *learning, JUDGING))
+        self._helper = self._work.converse(job, read, heard=self._hear, failed=self._fail, ended=self._end)
+        self._offer()
+
+    def _remember(self) -> None:
+        """What is judged, and the first time which picks were shown before this window hid any."""
+        assert self._layer is not None  # else there would be no job
+        self._places = np.array(self._layer.data)
+        if self.verdicts is None:
+            self._shown = np.array(np.broadcast_to(self._layer.shown, len(self._places)), bool)
+
+    def cancel(self) -> None:
+        """End the job; what was judged before stays."""
+        if self._helper is not None:
+            self._helper.cancel()
+
+    def _new_job(self, *, learn: bool) -> tuple[PruneJob, Reading]:
+        form, image = self.form, self.form.micrographs.layer
+        if self._layer is None or not len(self._layer.data):
+            raise NothingFoundError("there are no picks to judge; pick some, or open those of another program")
+        if image is None:
+            raise NothingFoundError("there are no micrographs to look at the picks on; open them first")
+        if not form.diameter.value():
+            raise DiameterError("the particle diameter is unknown; give it in Å")
+        if not form.pixel_size.value():
+            raise PixelSizeError("the pixel size is unknown; give it in Å")
+        series = series_from_layer(image, form.pixel_size.value())
+        picks = table_from_points(self._layer, series.names, image, hidden=True).renamed_to(series.names)
+        picks.require_inside(series.shape)
+        good, bad = (self.marks.which(mark) for mark in (Mark.GOOD, Mark.BAD))
+        if learn and min(len(good), len(bad)) < _FEWEST:
+            raise LabelsError(f"mark at least {_FEWEST} good and {_FEWEST} bad pictures to learn from")
+        job = PruneJob(
+            *(series.names, series.shape, series.dtype, series.pixel_size, str(series.source)),
+            picks=picks,
+            particle_diameter=form.diameter.value(),
+            folder=str(self._folder_of(picks, form.diameter.value(), form.pixel_size.value())),
+            good=good if learn else None,
+            bad=bad if learn else None,
+        )
+        return job, series.read
+
+    def _folder_of(self, picks: ParticleTable, diameter: float, pixel_size: float) -> Path:
+        """Where the patches of just these picks are kept, as long as this window needs them."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="napari-caked-patches-", ignore_cleanup_errors=True)
+        layer = self.form.micrographs.layer
+        said = f"{id(layer)} {picks.micrographs} {diameter} {pixel_size}".encode()
+        name = hashlib.sha256(said + np.ascontiguousarray(picks.coordinates).tobytes()).hexdigest()[:16]
+        for other in Path(self._folder.name).iterdir():
+            if other.name != name:
+                shutil.rmtree(other, ignore_errors=True)
+        return Path(self._folder.name) / name
+
+    def _hear(self, message: Advanced | Verdicts) -> None:
+        match message:
+            case Advanced():
+                self.progress.enter(message.what, message.total, message.done)
+            case Verdicts() if self._job is not None:
+                self._take(message, self._job)
+
+    def _take(self, verdicts: Verdicts, job: PruneJob) -> None:
+        layer = self._layer
+        if layer is None or not np.array_equal(np.asarray(layer.data), self._places):
+            self._say("The picks have changed meanwhile; judge them again.")
+            return
+        first = self.verdicts is None
+        self.pruner = verdicts.pruner
+        self.verdicts = verdicts.table.features[["probability", "log_odds", "class", "kind"]]
+        probability = self.verdicts["probability"].to_numpy()
+        if first:
+            self.marks.restart(len(probability))
+            pictures = PatchPictures.of(Path(job.folder))
+            self.form.gallery.show_pictures(pictures, probability, captions=_captions(verdicts.table))
+        else:
+            self.form.gallery.set_scores(probability)
+        layer.features = layer.features.assign(probability=probability, kind=self.verdicts["kind"].to_numpy())
+        self.form.histogram.set_scores(probability)
+        self.set_threshold(self.form.slider.value() if not first else 0.5)
+        took = self.progress.elapsed
+        self._say(f"{'Learned and judged' if job.good is not None else 'Judged'} {len(probability):,} picks in {took}.")
+
+    def _end(self) -> None:
+        cancelled = self._helper is not None and self._helper.cancelled
+        self._helper = None
+        self.progress.end()
+        self._offer()
+        if cancelled and not self._failed:
+            self._say("Cancelled; what was judged before is kept.")
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self.progress.end()  # else its clock may write over the message until the process has ended
+        self._say(describe(error))
+
+    # ---- looking and marking ------------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> np.ndarray:
+        """``(n,)`` bool: picks that stay: those shown before whose probability reaches the threshold."""
+        if self.verdicts is None:
+            return np.zeros(0, bool)
+        return self._shown & (self.verdicts["probability"].to_numpy() >= self.form.slider.value())
+
+    def set_threshold(self, threshold: float) -> None:
+        """Show picks of at least this probability and hide the others."""
+        with QSignalBlocker(self.form.slider):
+            self.form.slider.setValue(threshold)
+        self.form.histogram.set_threshold(threshold)
+        self.form.gallery.set_threshold(threshold)
+        if self.verdicts is None or self._layer is None:
+            return
+        kept = self.kept
+        self._layer.shown = kept
+        removed = int(self._shown.sum() - kept.sum())
+        self.form.counts.setText(f"{kept.sum():,} picks stay, {removed:,} are hidden")
+
+    def _on_marks(self) -> None:
+        good, bad = (len(self.marks.which(mark)) for mark in (Mark.GOOD, Mark.BAD))
+        self.form.marks.setText(f"{good} good, {bad} bad" if good or bad else "")
+        if len(self.marks.values) == len(self.form.gallery.order):
+            self.form.gallery.set_marks(self.marks.values)
+        self._offer()
+
+    def _offer(self) -> None:
+        enough = min(len(self.marks.which(mark)) for mark in (Mark.GOOD, Mark.BAD)) >= _FEWEST
+        self.form.set_busy(self.judging, judged=self.verdicts is not None, learnable=enough)
+        self.form.undo.setEnabled(self.marks.can_undo)
+        self.form.redo.setEnabled(self.marks.can_redo)
+
+    def _show_on_canvas(self, index: int) -> None:
+        layer = self._layer
+        if layer is None or index >= len(layer.data):
+            return
+        place = np.asarray(layer.data)[index]
+        if layer.ndim == 3:
+            go_to_micrograph(self._viewer.dims, layer, round(float(place[0])))
+        camera = self._viewer.camera
+        camera.center = (*camera.center[:-2], *layer.data_to_world(place)[-2:])
+        layer.selected_data = {index}
+
+    # ---- keeping ------------------------------------------------------------------------------------------------
+
+    def ask_and_save(self) -> None:
+        """Ask for a file and write both sets."""
+        if self._layer is None or self.verdicts is None:
+            return
+        chosen = ask_for_pick_file(self, f"{self._layer.name} pruned.star")
+        if chosen is not None:
+            self.save(*chosen, ask=True)
+
+    def save(self, path: Path, format: str | None = None, *, overwrite: bool = False, ask: bool = False) -> None:
+        """Write the picks that stay, and beside them, with ``_removed`` in the name, those that do not."""
+        if self._layer is None or self.verdicts is None:
+            return
+        kept = self.kept
+        for mask, target in (
+            (kept, path),
+            (self._shown & ~kept, path.with_name(f"{path.stem}_removed{path.suffix}")),
+        ):
+            file = PickFile(self._layer, self._viewer.layers)
+            file.table = table_from_points(self._layer, ["micrograph_0000"], hidden=True).where(mask)
+            if len(file.table):
+                self._saving.save(file, target, format=format, overwrite=overwrite, ask=ask)
+
+    def _say(self, text: str) -> None:
+        self.form.status.setText(text)
+
+    # ---- beginning and end --------------------------------------------------------------------------------------
+
+    def event(self, event: QEvent | None) -> bool:
+        """Stop when the dock is closed: napari only takes the widget out of it, and does not destroy it."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            docked = self.parent() is not None
+            if docked != self._docked:
+                self._docked = docked
+                with suppress(RuntimeError):  # the window may be half gone
+                    self.form.picks.follow(docked)
+                    self.form.micrographs.follow(docked)
+                    if not docked:
+                        self._close()
+        return super().event(event)
+
+    def _close(self) -> None:
+        self._work.close()
+        self._helper = None
+        self.progress.end()
+        if self._layer is not None:
+            self._layer.events.data.disconnect(self._on_data)
+        self._layer = None
+        self._forget()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _diameter_of(layer: Points) -> float:
+    """Å that the picks themselves say, or 0."""
+    if "diameter" in layer.features and len(layer.features):
+        known = pd.to_numeric(layer.features["diameter"], errors="coerce").median()
+        return float(known) if np.isfinite(known) else 0.0
+    return 0.0
+
+
+def _captions(table: ParticleTable) -> tuple[str, ...]:
+    """Of each pick: where it is, and what it seems to be."""
+    features = table.features
+    rows = zip(table.coordinates, features["kind"], features["probability"], strict=True)
+    return tuple(
+        f"{table.micrographs[int(i)]}, x {x:.0f}, y {y:.0f}: {kind}, particle with p = {p:.2f}"
+        for (i, y, x), kind, p in rows
+    )

@@ -41,7 +41,7 @@ class GaussianNoise(Augmentation):
         deviation = dice.uniform(*self.deviation)
         for picture in canvas.seen:
             noise = white_waves(picture.shape, dice, picture.device)
-            picture.waves = picture.waves + noise.mul_(deviation * picture.deviation())
+            picture.waves = noise.mul_(deviation * picture.deviation()).add_(picture.waves)
 
 
 @register
@@ -73,7 +73,7 @@ class ColouredNoise(Augmentation):
         amplitude = _amplitude(self.spectrum, canvas.shape, canvas.device)
         for picture in canvas.seen:
             noise = white_waves(picture.shape, dice, picture.device).mul_(amplitude)
-            picture.waves = picture.waves + noise.mul_(deviation * picture.deviation())
+            picture.waves = noise.mul_(deviation * picture.deviation()).add_(picture.waves)
 
 
 @register

@@ -101,15 +101,18 @@ def _cheaper_viewers() -> None:
     """Let viewers of tests start as usual, without what takes long in it and has nothing to do with our plugins.
 
     ``make_napari_viewer`` reads the manifests of all plugins again for each viewer, and resets settings one by one,
-    each of which is then written to the disk.
+    each of which is then written to the disk. The moving picture that stands for work under way makes OpenGL in
+    software compose the whole window again some 20 times a second.
     """
     from napari.settings import NapariSettings
     from npe2.manifest import _bases
+    from qtpy.QtGui import QMovie
 
     if read := getattr(_bases, "_load_yaml_no_duplicates", None):  # not in every version
         known = functools.cache(read)
         _bases._load_yaml_no_duplicates = lambda stream: copy.deepcopy(known(stream.read()))
     NapariSettings._maybe_save = lambda self: None
+    QMovie.start = lambda self: None
 
 
 def _no_screen() -> str:

@@ -70,7 +70,7 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
     assert {r.path.rsplit("/", 1)[-1] for r in server.requests if r.path.endswith(".mrc")} == {"simulated_001.mrc"}
 
     trainer = choose_from_plugins_menu(viewer, "Train particle picker")
-    trainer.settings = replace(trainer.settings, steps=2000, improving_steps=30)
+    trainer.settings = replace(trainer.settings, steps=2000, improving_steps=20)
     assert trainer.form.pixel_size.value() == SETTINGS.pixel_size
     trainer.form.diameter.setValue(SETTINGS.particle_diameter)
     qtbot.mouseClick(trainer.form.new_labels, Qt.MouseButton.LeftButton)
@@ -96,7 +96,7 @@ def test_from_a_number_to_a_star_file(qtbot, server, make_napari_viewer, canvas_
     qtbot.waitUntil(lambda: "picks" in viewer.layers and len(viewer.layers["picks"].data) > 0, timeout=SOON)
     assert trainer.training and trainer.progress.phase == "Learning"
     assert set(viewer.layers["picks"].data[:, 0]) == {0}
-    qtbot.waitUntil(lambda: trainer.progress.done >= 60, timeout=SOON)
+    qtbot.waitUntil(lambda: trainer.progress.done >= 40, timeout=SOON)
     qtbot.mouseClick(trainer.form.finish, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: not trainer.training, timeout=SOON)
     assert "Trained and picked 3 micrographs" in trainer.form.status.text()

@@ -18,7 +18,7 @@ from napari_caked.datasets.building import build
 from napari_caked.datasets.cropping import CropPad
 from napari_caked.datasets.items import Item
 from napari_caked.datasets.normalising import ZScore
-from napari_caked.datasets.recipe import Recipe
+from napari_caked.datasets.recipe import Recipe, known_steps
 from napari_caked.datasets.sample import Sample
 from napari_caked.datasets.sources import folder_source
 from napari_caked.datasets.store import open_store
@@ -218,6 +218,10 @@ def test_labels_of_a_mask_that_do_not_fit_are_told(tmp_path):
     item = made(1).given[0]
     with pytest.raises(DatasetError, match="item 0 é: its mask has values up to 10000000000"):
         build(Arrays([replace(item, mask=np.full((8, 6), 10**10))]), tmp_path / "a.dataset.zarr")
+
+
+def test_the_steps_that_messages_name_exist():
+    assert {"CropPad", "Rescale", "ZScore"} <= set(known_steps())
 
 
 def test_a_source_without_items_and_a_wrong_name_are_refused(tmp_path):

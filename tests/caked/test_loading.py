@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -222,22 +221,19 @@ def test_what_cannot_be_asked_for_is_told():
 # ---- balance
 
 
-def test_balanced_classes_are_drawn_alike_and_repeats_are_augmented_anew():
+@pytest.mark.parametrize("balance, share", [(True, 0.5), ({"particle": 3, "junk": 1}, 0.25)])
+def test_balanced_classes_have_their_shares_and_repeats_are_augmented_anew(balance, share):
     source = plain(300)
-    source.given = [
-        replace(item, record=replace(item.record, label=int(i % 15 == 0))) for i, item in enumerate(source.given)
-    ]
-    source = Arrays(source.given)
-    loader = Dataset(source, RECIPE).loader(50, balance=True)
-    labels: Counter[int] = Counter()
-    for _ in range(4):
-        seen = []
-        for batch in loader:
-            labels.update(batch["label"].tolist())
-            seen += [image.numpy().tobytes() for image in batch["image"]]
-        assert len(seen) == len(set(seen)) == 300
-    # 1,200 draws of one half: 4.6 standard deviations are 80.
-    assert abs(labels[1] - 600) < 80, labels
+    labels = [int(i % 15 == 0) for i in range(300)]
+    source = Arrays(
+        [replace(one, record=replace(one.record, label=k)) for one, k in zip(source.given, labels, strict=True)]
+    )
+    loader = Dataset(source, RECIPE).loader(50, balance=balance)
+    for _ in range(2):
+        batches = list(loader)
+        images = [image.numpy().tobytes() for batch in batches for image in batch["image"]]
+        assert sum(int(batch["label"].sum()) for batch in batches) == 300 * share
+        assert len(images) == len(set(images)) == 300
 
 
 # ---- what cannot be a batch

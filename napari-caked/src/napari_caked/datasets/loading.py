@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from napari_caked.datasets.balancing import BalancedSampler
 from napari_caked.datasets.batches import Batch, ItemDataset, ItemStream
 from napari_caked.datasets.items import Item, ItemSource, Record
 from napari_caked.datasets.recipe import Recipe
@@ -93,7 +94,7 @@ class Dataset:
         *,
         shuffle: bool = True,
         augment: bool = True,
-        balance: bool = False,
+        balance: bool | Mapping[str, float] = False,
         stream: bool = False,
         workers: int = 0,
         pin_memory: bool | None = None,
@@ -111,7 +112,9 @@ class Dataset:
         augment
             Do the augmentations of the recipe, too.
         balance
-            Draw as many items as there are, with replacement, each class as often as the others.
+            Draw as many items as there are, some several times and some not at all: each class as often as the
+            others, or with the shares given. The weights of items then say how often they come, and need not be
+            counted again in the loss; see :class:`.BalancedSampler`.
         stream
             Read group after group, for sources of which reading in any order costs much (micrographs). Workers share
             the groups; items of about as many as fit into a buffer are mixed.
@@ -131,7 +134,7 @@ class Dataset:
         options["generator"] = torch.Generator().manual_seed(self.seed)
         if stream:
             return Loader(ItemStream(items, batch_size, shuffle=shuffle), batch_size=None, **options)
-        order = _Order(items, self.seed, shuffle=shuffle, balance=balance)
+        order = _Order(items, shuffle=shuffle, balance=balance)
         return Loader(items, batch_size=batch_size, sampler=order, collate_fn=_as_it_is, **options)
 
     def loaders(
@@ -140,7 +143,7 @@ class Dataset:
         *,
         validation: float = 0.2,
         by: str = "group",
-        balance: bool = False,
+        balance: bool | Mapping[str, float] = False,
         workers: int = 0,
         pin_memory: bool | None = None,
     ) -> tuple[Loader, Loader]:
@@ -160,7 +163,7 @@ class Dataset:
         train, held = self.parted(validation, by)
         common: dict[str, Any] = {"workers": workers, "pin_memory": pin_memory}
         return (
-            self.loader(batch_size, train, balance=balance and len(train) > 0, **common),
+            self.loader(batch_size, train, balance=balance if len(train) else False, **common),
             self.loader(batch_size, held, shuffle=False, augment=False, **common),
         )
 
@@ -204,21 +207,27 @@ class Loader(DataLoader[Batch]):
 class _Order(Sampler[int]):
     """Positions in the order of an epoch."""
 
-    def __init__(self, items: ItemDataset, seed: int, *, shuffle: bool, balance: bool) -> None:
-        self.items, self.seed, self.shuffle = items, seed, shuffle
-        self._shares = _balanced(items) if balance else None
+    def __init__(self, items: ItemDataset, *, shuffle: bool, balance: bool | Mapping[str, float]) -> None:
+        self.items, self.shuffle = items, shuffle
+        shares = balance if isinstance(balance, Mapping) else None
+        self._balanced = (
+            BalancedSampler(items.source, shares, indices=items.indices.tolist(), seed=items.seed) if balance else None
+        )
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[int]:
         size = len(self.items)
-        dice = np.random.default_rng([self.seed, self.items.epoch])
-        if self._shares is None:
+        if self._balanced is None:
+            dice = np.random.default_rng([self.items.seed, self.items.epoch])
             yield from (dice.permutation(size) if self.shuffle else np.arange(size)).tolist()
             return
+        self._balanced.set_epoch(self.items.epoch)
+        positions = {index: position for position, index in enumerate(self.items.indices.tolist())}
         seen: defaultdict[int, int] = defaultdict(int)
-        for position in dice.choice(size, size, p=self._shares).tolist():
+        for index in self._balanced:
+            position = positions[index]
             yield position + seen[position] * size
             seen[position] += 1
 
@@ -239,16 +248,6 @@ class _Ungrouped(ItemSource):
     def items(self, indices: Sequence[int]) -> Iterator[tuple[int, Item]]:
         """Items of the source."""
         return self.source.items(indices)
-
-
-def _balanced(items: ItemDataset) -> np.ndarray:
-    """``(n,)`` how likely each item is to be drawn, so that classes are equally likely."""
-    source = items.source
-    labels = source.labels if isinstance(source, Store) else np.array([record.label for record in source.records])
-    chosen = labels[items.indices]
-    _, which, counts = np.unique(chosen, return_inverse=True, return_counts=True)
-    shares = 1.0 / counts[which]
-    return shares / shares.sum()
 
 
 def _as_it_is(batch: Any) -> Any:

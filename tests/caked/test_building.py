@@ -19,6 +19,7 @@ from napari_caked.datasets.cropping import CropPad
 from napari_caked.datasets.items import Item
 from napari_caked.datasets.normalising import ZScore
 from napari_caked.datasets.recipe import Recipe, known_steps
+from napari_caked.datasets.resampling import Rescale
 from napari_caked.datasets.sample import Sample
 from napari_caked.datasets.sources import folder_source
 from napari_caked.datasets.store import open_store
@@ -66,6 +67,18 @@ def test_items_of_several_shapes_are_stored_after_a_transform_that_unites_them(t
 def replace_shape(item: Item, shape: tuple[int, ...]) -> Item:
     record = replace(item.record, name="another", shape=shape, group="z")
     return Item(record, np.zeros(shape, np.float32), np.zeros(shape, int), item.points, np.zeros(shape, np.float32))
+
+
+def test_voxel_sizes_are_united_by_rescaling_within_what_it_can_reach(tmp_path):
+    one, other = made(3, (40, 40), full=False), made(3, (61, 61), full=False, voxel_size=1.31)
+    items = [replace(i, record=replace(i.record, name=f"other {i.record.name}")) for i in other.given]
+    source = Arrays([*one.given, *items])
+    with pytest.raises(DatasetError, match="Rescale"):
+        build(source, tmp_path / "a.dataset.zarr")
+    store = build(source, tmp_path / "b.dataset.zarr", Recipe((Rescale(2.5), CropPad(32))))
+    sizes = np.array([record.voxel_size for record in store.records])
+    np.testing.assert_allclose(sizes, 2.5, rtol=3e-3)
+    assert store.shape == (32, 32)
 
 
 # ---- interrupted

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from napari_caked.datasets.items import Item
+from napari_caked.datasets.items import Item, Record
 from napari_caked.errors import DatasetError
 
-__all__ = ["as_stored", "likeness", "require_like"]
+__all__ = ["as_stored", "likeness", "require_like", "require_one_shape"]
 
-#: Voxel sizes that differ by less are one: headers hold cell lengths in single precision.
-_SAME_SIZE = 1e-3
+#: Voxel sizes that differ by less are one: a small image can only be rescaled to within 0.3 % of the size asked for.
+_SAME_SIZE = 5e-3
 _PARTS = ("mask", "partner", "points")
 
 
@@ -36,18 +36,8 @@ def require_like(like: Mapping[str, Any], item: Item, where: str) -> None:
     DatasetError
         The message names the item, one it does not go with, and what unites the two.
     """
+    _require_geometry(like, item.record, where)
     record, first = item.record, like["name"]
-    if list(record.shape) != like["shape"]:
-        raise DatasetError(
-            f"{where}: {record.name} is {_by(record.shape)} pixels, and {first} {_by(like['shape'])}; a store holds "
-            "one shape: bring them to one voxel size with Rescale, then crop or pad with CropPad"
-        )
-    if not _same_size(record.voxel_size, like["voxel_size"]):
-        raise DatasetError(
-            f"{where}: {record.name} has pixels of {_size(record.voxel_size)}, and {first} of "
-            f"{_size(like['voxel_size'])}; a store holds one voxel size: bring them to it with Rescale, or say the "
-            "right one where the data are read"
-        )
     for part in _PARTS:
         has = getattr(item, part) is not None
         if has != (part in like["has"]):
@@ -55,6 +45,29 @@ def require_like(like: Mapping[str, Any], item: Item, where: str) -> None:
             raise DatasetError(
                 f"{where}: {one} has a {part}, and {two} has none; a store needs it of all items, or of none"
             )
+
+
+def require_one_shape(records: Iterable[Record], where: str) -> None:
+    """Refuse items of several shapes or voxel sizes; the error is that of :func:`require_like`."""
+    like: dict[str, Any] = {}
+    for record in records:
+        like = like or {"name": record.name, "shape": list(record.shape), "voxel_size": record.voxel_size}
+        _require_geometry(like, record, where)
+
+
+def _require_geometry(like: Mapping[str, Any], record: Record, where: str) -> None:
+    first = like["name"]
+    if list(record.shape) != like["shape"]:
+        raise DatasetError(
+            f"{where}: {record.name} is {_by(record.shape)} pixels, and {first} {_by(like['shape'])}; it holds "
+            "one shape: bring them to one voxel size with Rescale, then crop or pad with CropPad"
+        )
+    if not _same_size(record.voxel_size, like["voxel_size"]):
+        raise DatasetError(
+            f"{where}: {record.name} has pixels of {_size(record.voxel_size)}, and {first} of "
+            f"{_size(like['voxel_size'])}; it holds one voxel size: bring them to it with Rescale, or say the "
+            "right one where the data are read"
+        )
 
 
 def as_stored(array: np.ndarray, dtype: np.dtype[Any], item: Item, kind: str) -> np.ndarray:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_caked.datasets._fitting import as_stored
+from napari_caked.datasets._fitting import as_stored, require_one_shape
 from napari_caked.datasets.items import UNLABELLED, ItemSource, Record
-from napari_caked.datasets.sources import require_alike
 from napari_caked.errors import DatasetError
 from napari_empiarreader.errors import FileExistsAlreadyError, MissingLibraryError
 from napari_empiarreader.files import replaced_when_complete
@@ -197,7 +196,7 @@ def _alike(source: ItemSource, path: str | Path) -> list[Record]:
     records = list(source.records)
     if not records:
         raise DatasetError(f"{path}: there are no items to write")
-    require_alike(records, str(path))
+    require_one_shape(records, str(path))
     return records
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,3 +268,13 @@ def test_every_step_explains_itself_and_its_parameters(name):
 
 def test_steps_come_from_names():
     assert step_from("Percentile", {"low": 2}) == Percentile(2)
+
+
+def test_the_reference_lists_every_step_with_its_parameters_and_no_other():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "dataset_steps.md"
+    rows = [line.split("|") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    listed = {name: row[2] for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert sorted(listed) == known_steps()
+    for name, parameters in listed.items():
+        told = set(re.findall(r"`(\w+)`", parameters))
+        assert told == set(REGISTRY[name].__dataclass_fields__) - {"probability"}, name

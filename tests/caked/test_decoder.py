@@ -5,6 +5,7 @@ import torch
 
 from napari_caked.models.decoder import PatchDecoder, reconstruction_error
 from napari_caked.models.registry import NETWORKS, build_network
+from napari_caked.optimisers import Adam
 
 
 @pytest.mark.parametrize("width", [3, 5, 8, 9, 16, 31, 40, 63, 71, 91, 127])
@@ -41,7 +42,7 @@ def test_an_autoencoder_learns_to_tell_two_patterns():
         patterns = torch.stack([torch.sin(y / 3), torch.cos(x / 4)])
         patches = patterns[torch.randint(2, (16,))][:, None]
         variance = reconstruction_error(patches, patches.mean(dim=0, keepdim=True).expand_as(patches)).item()
-        optimiser = torch.optim.Adam([*network.parameters(), *decoder.parameters()], lr=5e-3)
+        optimiser = Adam([*network.parameters(), *decoder.parameters()], lr=5e-3)
         for _ in range(40):
             loss = reconstruction_error(patches, decoder(network.encode(patches)))
             optimiser.zero_grad()

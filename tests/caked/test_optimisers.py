@@ -54,13 +54,17 @@ def test_a_step_leaves_gradients_switched_on_and_calls_a_closure_with_them():
     assert torch.allclose(weight, torch.full((2,), 0.9))
 
 
-def test_learning_loads_no_compiler_of_networks():
-    """Given a fresh process, then its first steps do not import PyTorch's compiler: more than a second of CPU."""
+def test_learning_and_scoring_load_no_compiler_of_networks():
+    """Given a fresh process, then its first score map and steps do not import PyTorch's compiler: a second of CPU."""
     code = """
 import sys
 import torch
+from napari_caked.models import MatchedFilterNetwork
 from napari_caked.optimisers import AdamW
+from napari_caked.scoring import score_with_decoy
 
+score_with_decoy(MatchedFilterNetwork(torch.ones(8), channels=4).eval(), torch.zeros(50, 50))
+assert "torch._dynamo" not in sys.modules, "a score map imports torch._dynamo"
 network = torch.nn.Conv2d(1, 2, 3)
 optimiser = AdamW(network.parameters())
 for _ in range(2):

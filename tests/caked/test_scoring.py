@@ -1,7 +1,5 @@
 """Score maps: every element where it should be, also before any training."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
@@ -209,20 +207,6 @@ def test_the_memory_of_the_default_network_is_that_of_its_second_layer():
     """Given 24 maps and two correlations at half the resolution, then 24 maps come of them."""
     network = MatchedFilterNetwork(torch.ones(19)).eval()
     assert _bytes_per_pixel(network, scoring_form(network)) == 3 * 4 * (24 + 2 + 24) / 4
-
-
-def test_scoring_loads_no_compiler_of_networks():
-    """Given a fresh process, then its first score map costs no import of PyTorch's compiler: a second of CPU."""
-    code = """
-import sys
-import torch
-from napari_caked.models import MatchedFilterNetwork
-from napari_caked.scoring import score_with_decoy
-
-score_with_decoy(MatchedFilterNetwork(torch.ones(8), channels=4).eval(), torch.zeros(50, 50))
-assert "torch._dynamo" not in sys.modules, "a score map imports torch._dynamo"
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_float32_is_the_reference_on_the_cpu():

@@ -131,7 +131,8 @@ def _class_look(store: Store, name: str) -> dict[str, object]:
     classes = np.array([*store.classes, "-"], object)[store.labels]  # the label of items without a class is -1
     features = {"class": classes, "group": list(store.groups), "name": list(store.names), "weight": store.weights}
     text = {"string": "{class}", "color": "yellow", "anchor": "upper_left", "size": 12}
-    return {"name": name, "features": features, "text": text, "size": 1, "opacity": 1.0}
+    unseen = {"face_color": "transparent", "border_color": "transparent", "size": 1}
+    return {"name": name, "features": features, "text": text, "opacity": 1.0} | unseen
 
 
 def sample_layers() -> list[LayerData]:

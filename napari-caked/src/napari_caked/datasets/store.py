@@ -191,9 +191,8 @@ class Store(ItemSource):
         rows = self._of(kind)
         size, (shape, dtype) = len(self), (self.shape, np.dtype(np.float32) if kind != "mask" else rows.dtype)
 
-        def read(block_info: Any = None) -> np.ndarray:
-            first, last = block_info[None]["array-location"][0]
-            return rows.read(np.arange(first, last)).astype(dtype, copy=False)
+        def read(block_id: tuple[int, ...]) -> np.ndarray:
+            return rows.read(np.array([block_id[0]])).astype(dtype, copy=False)
 
         chunks = ((1,) * size, *((side,) for side in shape))
         return da.map_blocks(read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * (1 + len(shape)), dtype))

@@ -25,13 +25,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_caked.widgets import _messages as messages
+from napari_caked.widgets._dataset_answers import answers as dataset_answers
+from napari_caked.widgets._dataset_messages import BuildJob, LookJob
 from napari_caked.widgets._inbox import Inbox
 from napari_caked.widgets._keeping import Keeper
 from napari_caked.widgets._label_free import adapted_to, own_labels, simulated_first
 from napari_caked.widgets._messages import GeneralJob, Job, Message, PickJob
 from napari_caked.widgets._preview import Previewer
 from napari_caked.widgets._prune_answers import answers as pruning_answers
-from napari_caked.widgets._prune_messages import PruneJob
+from napari_caked.widgets._prune_messages import JunkJob, PruneJob
 from napari_caked.widgets._sim_answers import answers as simulation_answers
 from napari_caked.widgets._sim_messages import MatchJob, PreviewJob, SaveJob, StackJob
 from napari_caked.widgets._wire import send
@@ -58,7 +60,7 @@ def main() -> None:
     try:
         request = inbox.request()
         # The window comes first; training takes the processor time that it leaves. A preview is waited for.
-        if not isinstance(request, PreviewJob):
+        if not isinstance(request, PreviewJob | LookJob):
             with contextlib.suppress(AttributeError, OSError):
                 os.nice(5)
         for message in _answers(request, inbox):
@@ -93,8 +95,10 @@ def _answers(request: Any, inbox: Inbox) -> Iterator[Message]:
             return _adapt_and_pick(request, inbox)
         case Job():
             return _train_and_pick(request, inbox)
-        case PruneJob():
+        case PruneJob() | JunkJob():
             return pruning_answers(request, inbox)
+        case LookJob() | BuildJob():
+            return dataset_answers(request, inbox)
         case PreviewJob() | MatchJob() | StackJob() | SaveJob():
             return simulation_answers(request, inbox)
     raise TypeError(f"the helper cannot answer a {type(request).__name__}")

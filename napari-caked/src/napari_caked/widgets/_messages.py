@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_caked.settings import PickSettings, PreprocessSettings, TrainingSettings
-from napari_caked.widgets._prune_messages import Verdicts
+from napari_caked.widgets._prune_messages import JunkFound, Verdicts
 from napari_caked.widgets._sim_messages import Advanced, Specimen
 from napari_empiarreader.coordinates import ParticleTable
 
@@ -391,4 +391,5 @@ Message = (
     | Trained
     | Picked
     | Verdicts
+    | JunkFound
 )

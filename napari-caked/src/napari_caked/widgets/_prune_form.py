@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Points
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
@@ -102,14 +103,12 @@ class PruneForm:
         return form
 
     def _jobs(self) -> QHBoxLayout:
-        self.judge, self.learn, self.cancel = (
-            QPushButton("Judge"),
-            QPushButton("Learn from marks"),
-            QPushButton("Cancel"),
-        )
+        self.judge, self.learn = QPushButton("Judge"), QPushButton("Learn from marks")
+        self.map_junk, self.cancel = QPushButton("Map junk"), QPushButton("Cancel")
+        self.map_junk.setToolTip("Mark ice, carbon, gold and dirt in a Labels layer, and flag the picks that lie there")
         self.judge.setToolTip("Give each pick the probability that it is a particle; nothing is removed")
         self.learn.setToolTip("Learn from the pictures marked as good and as bad, then judge all picks again")
-        return _row(self.judge, self.learn, self.cancel)
+        return _row(self.judge, self.learn, self.map_junk, self.cancel)
 
     def _threshold(self) -> QFormLayout:
         self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
@@ -117,7 +116,10 @@ class PruneForm:
         self.slider.setDecimals(2)
         self.slider.setToolTip("Least probability of the picks that are shown; the others are hidden, not lost")
         form = QFormLayout()
+        self.hide_junk = QCheckBox("Hide picks on junk, too")
+        self.hide_junk.setEnabled(False)
         form.addRow("Threshold", self.slider)
+        form.addRow("", self.hide_junk)
         return form
 
     def _order(self) -> QHBoxLayout:
@@ -134,7 +136,7 @@ class PruneForm:
     def set_busy(self, on: bool, *, judged: bool, learnable: bool) -> None:
         """Offer what can be done while a job is under way, or while none is."""
         self.cancel.setEnabled(on)
-        for widget in (self.picks, self.micrographs, self.diameter, self.pixel_size, self.judge):
+        for widget in (self.picks, self.micrographs, self.diameter, self.pixel_size, self.judge, self.map_junk):
             widget.setEnabled(not on)
         self.learn.setEnabled(not on and learnable)
         for part in (self.histogram, self.slider, self.save):

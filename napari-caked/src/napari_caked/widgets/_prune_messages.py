@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_empiarreader.coordinates import ParticleTable
 
-__all__ = ["PruneJob", "Verdicts"]
+__all__ = ["JunkFound", "JunkJob", "PruneJob", "Verdicts"]
 
-CUTTING, LEARNING, JUDGING = "Cutting patches", "Learning from marks", "Judging picks"
+CUTTING, LEARNING, JUDGING, MAPPING = "Cutting patches", "Learning from marks", "Judging picks", "Mapping junk"
 """The parts of a job, as the user reads them."""
 
 
@@ -48,6 +48,50 @@ class PruneJob:
     good: np.ndarray | None = None
     bad: np.ndarray | None = None
     pruner: bytes | None = None
+
+
+@dataclass(frozen=True)
+class JunkJob:
+    """Asks for the junk of each micrograph, and which picks lie on some.
+
+    Attributes
+    ----------
+    names, shape, dtype, pixel_size, source, picks, particle_diameter, device, pruner
+        As in :class:`PruneJob`.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype
+    pixel_size: float | None
+    source: str
+    picks: ParticleTable
+    particle_diameter: float
+    device: str = "auto"
+    pruner: bytes | None = None
+
+
+@dataclass(frozen=True)
+class JunkFound:
+    """The junk of one micrograph.
+
+    Attributes
+    ----------
+    index, total
+        Which micrograph, of how many.
+    probability, spacing, origin
+        As in :class:`napari_caked.pruning.junk.JunkMap`.
+    rows, junk
+        ``(m,)`` int and float32: its picks, and how likely each lies on junk.
+    """
+
+    index: int
+    total: int
+    probability: np.ndarray
+    spacing: float
+    origin: float
+    rows: np.ndarray
+    junk: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,22 @@ from napari_caked.errors import DiameterError, LabelsError
 from napari_caked.layers import pixel_size_of, series_from_layer, table_from_points
 from napari_caked.widgets._gallery import Mark, Order
 from napari_caked.widgets._in_view import go_to_micrograph
-from napari_caked.widgets._job_making import Reading
 from napari_caked.widgets._pick_saving import PickFile, PickSaving, ask_for_pick_file
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._progress import Progress
 from napari_caked.widgets._prune_form import PruneForm
+from napari_caked.widgets._prune_junk import JunkLayer
 from napari_caked.widgets._prune_marks import Marks
-from napari_caked.widgets._prune_messages import CUTTING, JUDGING, LEARNING, PruneJob, Verdicts
+from napari_caked.widgets._prune_messages import (
+    CUTTING,
+    JUDGING,
+    LEARNING,
+    MAPPING,
+    JunkFound,
+    JunkJob,
+    PruneJob,
+    Verdicts,
+)
 from napari_caked.widgets._prune_pictures import PatchPictures
 from napari_caked.widgets._saving import describe
 from napari_caked.widgets._sim_messages import Advanced
@@ -36,12 +45,15 @@ if TYPE_CHECKING:
     from napari.layers import Image, Points
 
     from napari_empiarreader.coordinates import ParticleTable
+    from napari_empiarreader.micrographs import MicrographSeries
 
 __all__ = ["PickPruner"]
 
 _STARTING = "Starting PyTorch"
 #: Fewest marks of either kind that can be learned from.
 _FEWEST = 2
+#: Probability from which on a place is taken for junk.
+_IS_JUNK = 0.5
 
 
 class PickPruner(QWidget):
@@ -56,6 +68,8 @@ class PickPruner(QWidget):
     ----------
     verdicts
         Of each pick of the layer: ``probability``, ``log_odds``, ``class``, ``kind``; None before they are judged.
+    junk
+        ``(n,)`` how likely each pick lies on junk; None before that is mapped.
     marks
         What somebody said of them.
     pruner
@@ -67,14 +81,17 @@ class PickPruner(QWidget):
         self._viewer = napari_viewer
         self._work = Work()
         self._helper: Helper | None = None
-        self._job: PruneJob | None = None
+        self._job: PruneJob | JunkJob | None = None
         self._layer: Points | None = None
         self._places = np.zeros((0, 3))
         self._shown = np.zeros(0, bool)
         self._failed = self._docked = self._ours = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.verdicts: pd.DataFrame | None = None
+        self.junk: np.ndarray | None = None
         self.pruner: bytes | None = None
+        self._junk_now = np.zeros(0, np.float32)
+        self._junk_layer = JunkLayer(napari_viewer)
         self.form = PruneForm(self, napari_viewer)
         self.marks = Marks(self._on_marks)
         self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
@@ -90,6 +107,8 @@ class PickPruner(QWidget):
         form.micrographs.chosen.connect(self._on_micrographs)
         form.judge.clicked.connect(lambda: self.start())
         form.learn.clicked.connect(lambda: self.start(learn=True))
+        form.map_junk.clicked.connect(self.map_junk)
+        form.hide_junk.toggled.connect(lambda: self.set_threshold(form.slider.value()))
         form.cancel.clicked.connect(self.cancel)
         form.slider.valueChanged.connect(self.set_threshold)
         form.histogram.threshold_moved.connect(self.set_threshold)
@@ -120,16 +139,19 @@ class PickPruner(QWidget):
     def _on_data(self, _event: object = None) -> None:
         """Picks that were moved, added or removed are not those that were judged."""
         layer = self._layer
-        if self.verdicts is not None and (layer is None or not np.array_equal(np.asarray(layer.data), self._places)):
+        if (self.verdicts is not None or self.junk is not None) and (
+            layer is None or not np.array_equal(np.asarray(layer.data), self._places)
+        ):
             self._forget()
             self._say("The picks have changed; judge them again.")
 
     def _forget(self) -> None:
-        self.verdicts = None
+        self.verdicts = self.junk = None
         self.marks.restart(0)
         self.form.gallery.show_pictures(np.zeros((0, 1, 1), np.uint8), np.zeros(0))
         self.form.histogram.set_scores(np.zeros(0))
         self.form.counts.setText("")
+        self.form.hide_junk.setEnabled(False)
         self._offer()
 
     # ---- judging ------------------------------------------------------------------------------------------------
@@ -144,22 +166,52 @@ class PickPruner(QWidget):
         if self.judging:
             return
         try:
-            job, read = self._new_job(learn=learn)
+            series, picks = self._data_now()
+            good, bad = (self.marks.which(mark) if learn else None for mark in (Mark.GOOD, Mark.BAD))
+            if good is not None and bad is not None and min(len(good), len(bad)) < _FEWEST:
+                raise LabelsError(f"mark at least {_FEWEST} good and {_FEWEST} bad pictures to learn from")
         except Exception as error:
             self._say(describe(error))
             return
+        diameter, pixel_size = self.form.diameter.value(), self.form.pixel_size.value()
+        job = PruneJob(
+            *_described(series),
+            picks=picks,
+            particle_diameter=diameter,
+            folder=str(self._folder_of(picks, diameter, pixel_size)),
+            good=good,
+            bad=bad,
+        )
+        self._begin(job, series, (_STARTING, CUTTING, *((LEARNING,) if learn else ()), JUDGING))
+
+    def map_junk(self) -> None:
+        """Find ice, carbon, gold and dirt on all micrographs, show them, and flag the picks that lie there."""
+        if self.judging:
+            return
+        try:
+            series, picks = self._data_now()
+        except Exception as error:
+            self._say(describe(error))
+            return
+        self._junk_now = np.full(len(picks), np.nan, np.float32)
+        self._junk_layer.begin()
+        job = JunkJob(
+            *_described(series), picks=picks, particle_diameter=self.form.diameter.value(), pruner=self.pruner
+        )
+        self._begin(job, series, (_STARTING, MAPPING))
+
+    def _begin(self, job: PruneJob | JunkJob, series: MicrographSeries, phases: tuple[str, ...]) -> None:
         self._job, self._failed = job, False
         self._remember()
-        learning = (LEARNING,) if learn else ()
-        self.progress.begin((_STARTING, CUTTING, *learning, JUDGING))
-        self._helper = self._work.converse(job, read, heard=self._hear, failed=self._fail, ended=self._end)
+        self.progress.begin(phases)
+        self._helper = self._work.converse(job, series.read, heard=self._hear, failed=self._fail, ended=self._end)
         self._offer()
 
     def _remember(self) -> None:
         """What is judged, and the first time which picks were shown before this window hid any."""
         assert self._layer is not None  # else there would be no job
         self._places = np.array(self._layer.data)
-        if self.verdicts is None:
+        if self.verdicts is None and self.junk is None:
             self._shown = np.array(np.broadcast_to(self._layer.shown, len(self._places)), bool)
 
     def cancel(self) -> None:
@@ -167,7 +219,8 @@ class PickPruner(QWidget):
         if self._helper is not None:
             self._helper.cancel()
 
-    def _new_job(self, *, learn: bool) -> tuple[PruneJob, Reading]:
+    def _data_now(self) -> tuple[MicrographSeries, ParticleTable]:
+        """Micrographs and picks as the form says; layers belong to the main thread, what comes of this to any."""
         form, image = self.form, self.form.micrographs.layer
         if self._layer is None or not len(self._layer.data):
             raise NothingFoundError("there are no picks to judge; pick some, or open those of another program")
@@ -180,18 +233,7 @@ class PickPruner(QWidget):
         series = series_from_layer(image, form.pixel_size.value())
         picks = table_from_points(self._layer, series.names, image, hidden=True).renamed_to(series.names)
         picks.require_inside(series.shape)
-        good, bad = (self.marks.which(mark) for mark in (Mark.GOOD, Mark.BAD))
-        if learn and min(len(good), len(bad)) < _FEWEST:
-            raise LabelsError(f"mark at least {_FEWEST} good and {_FEWEST} bad pictures to learn from")
-        job = PruneJob(
-            *(series.names, series.shape, series.dtype, series.pixel_size, str(series.source)),
-            picks=picks,
-            particle_diameter=form.diameter.value(),
-            folder=str(self._folder_of(picks, form.diameter.value(), form.pixel_size.value())),
-            good=good if learn else None,
-            bad=bad if learn else None,
-        )
-        return job, series.read
+        return series, picks
 
     def _folder_of(self, picks: ParticleTable, diameter: float, pixel_size: float) -> Path:
         """Where the patches of just these picks are kept, as long as this window needs them."""
@@ -205,12 +247,18 @@ class PickPruner(QWidget):
                 shutil.rmtree(other, ignore_errors=True)
         return Path(self._folder.name) / name
 
-    def _hear(self, message: Advanced | Verdicts) -> None:
+    def _hear(self, message: Advanced | Verdicts | JunkFound) -> None:
         match message:
             case Advanced():
                 self.progress.enter(message.what, message.total, message.done)
-            case Verdicts() if self._job is not None:
+            case Verdicts() if isinstance(self._job, PruneJob):
                 self._take(message, self._job)
+            case JunkFound():
+                self.progress.enter(MAPPING, message.total, message.index + 1)
+                self._junk_layer.take(message, self.form.micrographs.layer)
+                self._junk_now[message.rows] = message.junk
+                if message.index + 1 == message.total:
+                    self._take_junk()
 
     def _take(self, verdicts: Verdicts, job: PruneJob) -> None:
         layer = self._layer
@@ -233,6 +281,18 @@ class PickPruner(QWidget):
         took = self.progress.elapsed
         self._say(f"{'Learned and judged' if job.good is not None else 'Judged'} {len(probability):,} picks in {took}.")
 
+    def _take_junk(self) -> None:
+        layer = self._layer
+        if layer is None or not np.array_equal(np.asarray(layer.data), self._places):
+            self._say("The picks have changed meanwhile; map the junk again to flag them.")
+            return
+        self.junk = self._junk_now
+        layer.features = layer.features.assign(junk=self.junk)
+        self.form.hide_junk.setEnabled(True)
+        count = int((self.junk >= _IS_JUNK).sum())
+        self._say(f"Junk mapped in {self.progress.elapsed}: {count:,} of {len(self.junk):,} picks lie on some.")
+        self.set_threshold(self.form.slider.value())
+
     def _end(self) -> None:
         cancelled = self._helper is not None and self._helper.cancelled
         self._helper = None
@@ -250,10 +310,13 @@ class PickPruner(QWidget):
 
     @property
     def kept(self) -> np.ndarray:
-        """``(n,)`` bool: picks that stay: those shown before whose probability reaches the threshold."""
-        if self.verdicts is None:
-            return np.zeros(0, bool)
-        return self._shown & (self.verdicts["probability"].to_numpy() >= self.form.slider.value())
+        """``(n,)`` bool: picks that stay: shown before, probable enough, and not on junk where that is wanted."""
+        kept = self._shown.copy()
+        if self.verdicts is not None:
+            kept &= self.verdicts["probability"].to_numpy() >= self.form.slider.value()
+        if self.junk is not None and self.form.hide_junk.isChecked():
+            kept &= ~(self.junk >= _IS_JUNK)
+        return kept
 
     def set_threshold(self, threshold: float) -> None:
         """Show picks of at least this probability and hide the others."""
@@ -261,7 +324,7 @@ class PickPruner(QWidget):
             self.form.slider.setValue(threshold)
         self.form.histogram.set_threshold(threshold)
         self.form.gallery.set_threshold(threshold)
-        if self.verdicts is None or self._layer is None:
+        if (self.verdicts is None and self.junk is None) or self._layer is None:
             return
         kept = self.kept
         self._layer.shown = kept
@@ -277,7 +340,8 @@ class PickPruner(QWidget):
 
     def _offer(self) -> None:
         enough = min(len(self.marks.which(mark)) for mark in (Mark.GOOD, Mark.BAD)) >= _FEWEST
-        self.form.set_busy(self.judging, judged=self.verdicts is not None, learnable=enough)
+        judged = self.verdicts is not None or self.junk is not None
+        self.form.set_busy(self.judging, judged=judged, learnable=enough)
         self.form.undo.setEnabled(self.marks.can_undo)
         self.form.redo.setEnabled(self.marks.can_redo)
 
@@ -296,7 +360,7 @@ class PickPruner(QWidget):
 
     def ask_and_save(self) -> None:
         """Ask for a file and write both sets."""
-        if self._layer is None or self.verdicts is None:
+        if self._layer is None:
             return
         chosen = ask_for_pick_file(self, f"{self._layer.name} pruned.star")
         if chosen is not None:
@@ -304,7 +368,7 @@ class PickPruner(QWidget):
 
     def save(self, path: Path, format: str | None = None, *, overwrite: bool = False, ask: bool = False) -> None:
         """Write the picks that stay, and beside them, with ``_removed`` in the name, those that do not."""
-        if self._layer is None or self.verdicts is None:
+        if self._layer is None or (self.verdicts is None and self.junk is None):
             return
         kept = self.kept
         for mask, target in (
@@ -345,6 +409,11 @@ class PickPruner(QWidget):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+def _described(series: MicrographSeries) -> tuple[tuple[str, ...], tuple[int, int], np.dtype, float | None, str]:
+    """What a job says of its micrographs."""
+    return series.names, series.shape, series.dtype, series.pixel_size, str(series.source)
 
 
 def _diameter_of(layer: Points) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_caked import settings
 from napari_caked.simulate import settings as simulation_settings
+from napari_caked.widgets import _dataset_messages as dataset_messages
 from napari_caked.widgets import _messages as messages
 from napari_caked.widgets import _prune_messages as pruning_messages
 from napari_caked.widgets import _sim_messages as simulation_messages
@@ -23,7 +24,7 @@ from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["receive", "send"]
 
-_SIMULATION = simulation_settings, simulation_messages
+_OF_WINDOWS = dataset_messages, pruning_messages, simulation_settings, simulation_messages
 
 
 def _name_of(cls: type) -> str:
@@ -35,7 +36,7 @@ _CLASSES = {
     _name_of(cls): cls
     for cls in (
         *(getattr(messages, name) for name in messages.__all__ if name not in ("Command", "Message")),
-        *(getattr(module, name) for module in (settings, pruning_messages, *_SIMULATION) for name in module.__all__),
+        *(getattr(module, name) for module in (settings, *_OF_WINDOWS) for name in module.__all__),
         ParticleTable,
     )
 }

@@ -22,7 +22,7 @@ import numpy as np
 from general_weights import _treated as treated
 
 from napari_caked.preprocess import WorkingImage
-from napari_caked.pruning.checkpoint import Pruner, save_pruner
+from napari_caked.pruning.checkpoint import Pruner, load_pruner, save_pruner
 from napari_caked.pruning.learning import PARTICLE, jittered, log_odds, temperature_of
 from napari_caked.pruning.network import PrunerNetwork, head_logits, pooled_features
 from napari_caked.pruning.patches import Patches, cut_patches, prepare_for_patches
@@ -44,7 +44,7 @@ import torch  # isort: skip  (after napari_caked, which says how its threads sha
 #: Side of a micrograph in particle widths, and micrographs of a specimen.
 SIDE, MICROGRAPHS = 12, 3
 #: Specimens that are simulated before the network learns from them, and those at the beginning that calibrate.
-CHUNK, CALIBRATION = 40, 24
+CHUNK, CALIBRATION = 20, 12
 #: Most places of each class on a micrograph, and how often each class is learned from.
 QUOTA = {"particle": 20, "contaminant": 14, "carbon": 8, "background": 18}
 SHARES = {"particle": 0.42, "contaminant": 0.2, "carbon": 0.1, "background": 0.28}
@@ -105,15 +105,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--width", type=int, default=12)
+    parser.add_argument("--start", type=Path, help="pruner to go on from, such as that of an earlier run")
+    parser.add_argument("--first", type=int, default=0, help="number of the first specimen, after those of that run")
     parser.add_argument("--smoothing", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    network = PrunerNetwork(arguments.width)
+    network = load_pruner(arguments.start).network if arguments.start else PrunerNetwork(arguments.width)
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.rate, arguments.steps, pct_start=0.15)
+    # The rate rises, stays, and falls in the last 40 %; what is written is the mean of late weights at any time, so
+    # that a run that is stopped early leaves something of use, too.
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / arguments.steps))
+    mean = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
+    )
     generator = torch.Generator().manual_seed(0)
     pool, held_back = Pool(), Pool()
     for seed in range(CALIBRATION):
@@ -123,7 +130,7 @@ def main() -> None:
     done = 0
     for chunk in range(chunks):
         for seed in range(chunk * CHUNK, min((chunk + 1) * CHUNK, arguments.specimens)):
-            add_specimen(pool, seed)
+            add_specimen(pool, arguments.first + seed)
         until = round(arguments.steps * (chunk + 1) / chunks)
         losses = []
         for _ in range(done, until):
@@ -136,15 +143,21 @@ def main() -> None:
             loss.backward()
             optimiser.step()
             schedule.step()
+            mean.update_parameters(network)
             losses.append(loss.item() / 2)
         done = until
-        report = judged(network, held_back)
+        report = judged(mean.module, held_back)
         print(
             f"{done} steps, {pool.counts()} patches, loss {np.mean(losses):.3f}, held back: {report[1]}, "
             f"{time.process_time():.0f} s of CPU",
             flush=True,
         )
-        write(arguments, network, report[0], pool, done)
+        write(arguments, mean.module, report[0], pool, done)
+
+
+def _rate(done: float) -> float:
+    """Of the largest rate, at a share of all steps."""
+    return max(min(done / 0.05, 1.0, math.cos(math.pi / 2 * max(0.0, done - 0.6) / 0.4)), 1e-3)
 
 
 def write(arguments: argparse.Namespace, network: PrunerNetwork, temperature: float, pool: Pool, steps: int) -> None:
@@ -155,6 +168,8 @@ def write(arguments: argparse.Namespace, network: PrunerNetwork, temperature: fl
         "steps": steps,
         "batch": arguments.batch,
         "specimens": arguments.specimens,
+        "first specimen": arguments.first,
+        "after": dict(load_pruner(arguments.start).provenance) if arguments.start else None,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     pruner = Pruner(network.eval(), _PATCHES, temperature, record)
@@ -178,20 +193,36 @@ def judged(network: PrunerNetwork, held_back: Pool) -> tuple[float, str]:
 def add_specimen(pool: Pool, seed: int) -> None:
     """Places on the micrographs of specimen number ``seed``."""
     rng = np.random.default_rng((seed, 0x9B0))
+    diameter, simulated = _simulated(rng, seed)
+    for micrograph in simulated:
+        # Nobody measures a diameter better than to a tenth.
+        told = diameter * float(np.clip(np.exp(rng.normal(0, 0.08)), 0.8, 1.25))
+        image = treated(micrograph.image.astype(np.float64), rng).astype(np.float32)
+        working, step = prepare_for_patches(image, f"specimen {seed}", told, micrograph.pixel_size)
+        places, classes = labelled_places(micrograph, working, rng)
+        if len(places):
+            pool.add(cut_patches(working, places, step), classes)
+
+
+def made_up(seed: int) -> tuple[list[np.ndarray], list[np.ndarray], float, float]:
+    """Micrographs of a specimen, centres ``(n, 2)`` in pixels on each, its diameter and the pixel size in Å."""
+    rng = np.random.default_rng((seed, 0x9B0))
+    diameter, simulated = _simulated(rng, seed)
+    micrographs = list(simulated)
+    images = [treated(one.image.astype(np.float64), rng).astype(np.float32) for one in micrographs]
+    return images, [one.scene.centres for one in micrographs], diameter, micrographs[0].pixel_size
+
+
+def _simulated(rng: np.random.Generator, seed: int) -> tuple[float, Iterator[SimulatedMicrograph]]:
+    """Diameter in Å of specimen number ``seed``, and its micrographs, each with settings of its own."""
     diameter = float(np.exp(rng.uniform(np.log(80), np.log(320))))
     specimen = random_specimen(rng, diameter)
     pixel_size = diameter / _PATCHES.particle_width
     views = ViewSettings(views=int(rng.integers(12, 24)))
     bank = bank_of(specimen, views, pixel_size, seed=seed, diameter=diameter, broken=4)
-    for index in range(MICROGRAPHS):
-        micrograph = simulate_micrograph(bank, _settings(rng, diameter, pixel_size, seed), index)
-        # Nobody measures a diameter better than to a tenth.
-        told = diameter * float(np.clip(np.exp(rng.normal(0, 0.08)), 0.8, 1.25))
-        image = treated(micrograph.image.astype(np.float64), rng).astype(np.float32)
-        working, step = prepare_for_patches(image, f"specimen {seed}", told, pixel_size)
-        places, classes = labelled_places(micrograph, working, rng)
-        if len(places):
-            pool.add(cut_patches(working, places, step), classes)
+    return diameter, (
+        simulate_micrograph(bank, _settings(rng, diameter, pixel_size, seed), index) for index in range(MICROGRAPHS)
+    )
 
 
 def labelled_places(
@@ -279,7 +310,7 @@ def pictures(data: Path, *, learned: bool) -> Iterator[tuple[str, np.ndarray, st
 def noisier(patches: Patches, generator: torch.Generator) -> Patches:
     """Half of them with more noise, on the same scale."""
     count = len(patches)
-    added = 0.8 * torch.rand((count, 1, 1, 1), generator=generator)
+    added = 2.5 * torch.rand((count, 1, 1, 1), generator=generator) ** 2
     added = added * (torch.rand((count, 1, 1, 1), generator=generator) < 0.5)
     noise = torch.randn(patches.near.shape, generator=generator)
     return Patches((patches.near + added * noise) / torch.sqrt(1 + added**2), patches.wide)

@@ -11,7 +11,7 @@ from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner
 from napari_caked.pruning.classify import prune
 from napari_caked.pruning.learning import allowed_classes, fine_tuned, fitted_heads, temperature_of
-from napari_caked.pruning.network import PrunerNetwork, flipped, folded, partial_loss, pooled_features
+from napari_caked.pruning.network import PrunerNetwork, flipped, folded, partial_loss, pooled_features, smoothed
 from napari_caked.pruning.patches import Patches, cut_patches, patches_of, prepare_for_patches
 from napari_caked.pruning.settings import CLASSES, PatchSettings, PruneSettings
 from napari_empiarreader.coordinates import ParticleTable
@@ -119,6 +119,17 @@ def test_the_eight_views_are_all_different_and_the_first_is_the_patch_itself():
     assert len({tuple(view.flatten().tolist()) for view in views}) == 8
 
 
+def test_the_second_plane_is_a_gaussian_blur_on_a_scale_of_its_own():
+    """Given patches, then the second plane is what scipy makes of them, with mean 0 and deviation 1."""
+    from scipy.ndimage import gaussian_filter
+
+    near = torch.randn((3, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    for patch, found in zip(near.numpy(), smoothed(5 * near + 1).numpy(), strict=True):
+        expected = gaussian_filter(patch[0].astype(float), 2.0, truncate=3.0, mode="nearest")
+        expected = (expected - expected.mean()) / expected.std()
+        np.testing.assert_allclose(found[0], expected.clip(-6, 6), atol=0.01)
+
+
 def test_folding_normalisation_into_convolutions_changes_nothing(unlearned):
     network = PrunerNetwork(4)
     patches = Patches(torch.randn(8, 1, 64, 64), torch.randn(8, 3, 32, 32))
@@ -141,7 +152,8 @@ def test_the_loss_of_a_label_that_leaves_classes_open_is_that_of_their_sum():
 def test_heads_that_are_held_fast_stay_and_heads_that_are_free_fit(unlearned):
     """Given labels, when the penalty is huge, then nothing changes; when it is small, every label is learned."""
     generator = torch.Generator().manual_seed(0)
-    features = (torch.randn((20, 64), generator=generator), torch.randn((20, 32), generator=generator))
+    sizes = (unlearned.network.head.in_features, unlearned.network.halved_head.in_features)
+    features = tuple(torch.randn((20, size), generator=generator) for size in sizes)
     classes = np.repeat([0, -1], 10)
     held, _ = fitted_heads(unlearned.network, features, allowed_classes(classes), 1e6)
     torch.testing.assert_close(held.weight, unlearned.network.head.weight, atol=1e-4, rtol=0)

@@ -1,4 +1,4 @@
-"""The command line: train, pick, score, suggest, simulate, and a demonstration."""
+"""The command line: train, pick, prune, score, suggest, simulate, and a demonstration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from napari_caked._cli_dataset import dataset
 from napari_caked._cli_options import Device, PixelSize
 from napari_caked._cli_pick import join, pick
+from napari_caked._cli_prune import prune
 from napari_caked._cli_score import score
 from napari_caked._cli_simulate import simulate
 from napari_caked._cli_suggest import suggest
@@ -41,6 +42,7 @@ def main() -> None:
 app.command()(train)
 app.command()(pick)
 app.command()(join)
+app.command()(prune)
 app.command()(score)
 app.command()(suggest)
 app.command()(simulate)

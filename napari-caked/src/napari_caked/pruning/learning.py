@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,15 @@ from napari_caked.pruning.patches import Patches
 from napari_caked.pruning.settings import CLASSES, PruneSettings
 from napari_empiarreader.progress import Progress, silent
 
-__all__ = ["PARTICLE", "allowed_classes", "fine_tuned", "fitted_heads", "log_odds", "temperature_of"]
+__all__ = [
+    "PARTICLE",
+    "allowed_classes",
+    "fine_tuned",
+    "fitted_heads",
+    "log_odds",
+    "temperature_of",
+    "with_fitted_heads",
+]
 
 PARTICLE = CLASSES.index("particle")
 #: Penalties on leaving the shipped heads, of which one is chosen.
@@ -108,7 +116,7 @@ def fine_tuned(
     folds = _folds(allowed, settings)
     network = copy.deepcopy(pruner.network).eval().to(patches.near.device)
     features = _detached(pooled_features(network, patches, settings.flips, settings.batch))
-    penalty = _best_penalty(network, features, allowed, folds)
+    penalty, _ = _best_penalty(network, features, allowed, folds)
     looks = settings.steps // _LOOK_EVERY + 1
     held_back = torch.full((looks, len(allowed)), torch.nan, device=allowed.device)
     for number, (learn, test) in enumerate(folds):
@@ -139,6 +147,27 @@ def fine_tuned(
     return Pruner(copy.deepcopy(final).eval(), pruner.patches, found[best][0], record)
 
 
+def with_fitted_heads(
+    pruner: Pruner, features: Features, classes: np.ndarray, settings: PruneSettings = _DEFAULTS
+) -> Pruner:
+    """A pruner of which only the heads have learned, from features of labels; as :func:`fine_tuned` without steps.
+
+    Parameters
+    ----------
+    pruner
+        To start from.
+    features
+        Of the labels, from :func:`.pooled_features` of its network.
+    classes, settings
+        As of :func:`fine_tuned`.
+    """
+    allowed = allowed_classes(np.asarray(classes)).to(features[0].device)
+    folds = _folds(allowed, settings)
+    penalty, temperature = _best_penalty(pruner.network, features, allowed, folds)
+    network = _with_heads(pruner.network, features, allowed, np.arange(len(allowed)), penalty)
+    return replace(pruner, network=network, temperature=temperature)
+
+
 def _detached(features: Features) -> Features:
     """Copies that gradients may be taken by; those of inference may not."""
     return features[0].clone(), features[1].clone()
@@ -164,16 +193,17 @@ def _folds(allowed: torch.Tensor, settings: PruneSettings) -> list[tuple[np.ndar
 
 def _best_penalty(
     network: PrunerNetwork, features: Features, allowed: torch.Tensor, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> float:
-    """The penalty whose heads say best what the labels are that they have not seen."""
-    losses = []
+) -> tuple[float, float]:
+    """The penalty whose heads say best what the labels are that they have not seen, and the temperature of those."""
+    found = []
     for penalty in _PENALTIES:
         held_back = torch.empty(len(allowed), device=allowed.device)
         for learn, test in folds:
             heads = fitted_heads(network, _rows(features, learn), allowed[learn], penalty)
             held_back[test] = log_odds(_said(heads, _rows(features, test)))
-        losses.append(temperature_of(held_back, allowed[:, PARTICLE])[1])
-    return _PENALTIES[int(np.argmin(losses))]
+        found.append(temperature_of(held_back, allowed[:, PARTICLE]))
+    best = int(np.argmin([loss for _, loss in found]))
+    return _PENALTIES[best], found[best][0]
 
 
 def _rows(features: Features, rows: np.ndarray) -> Features:

@@ -8,15 +8,28 @@ a cross-entropy of its own, and together they teach the trunk: the multi-loss of
 from __future__ import annotations
 
 import copy
+import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_caked.pruning.patches import WIDE_CHANNELS, Patches
 from napari_caked.pruning.settings import CLASSES
 
 __all__ = ["PrunerNetwork", "flipped", "folded", "head_logits", "partial_loss", "pooled_features"]
+
+
+#: Standard deviation of the Gaussian by which the near patch is blurred for its second plane, pixels.
+_SMOOTHING = 2.0
+
+
+#: Rings of the three profiles; the wide patch has one for each of its planes.
+_NEAR_RINGS, _POWER_RINGS, _WIDE_RINGS = 22, 12, 9
+_PROFILES = _NEAR_RINGS + _POWER_RINGS + WIDE_CHANNELS * _WIDE_RINGS
 
 
 class _Residual(nn.Module):
@@ -42,12 +55,12 @@ class PrunerNetwork(nn.Module):
         Channels after the stem; the trunk's last map has eight times as many.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 12) -> None:
         super().__init__()
         self.width = width
         last = 8 * width
         self.near = nn.Sequential(
-            _convolution(1, width, 7, 2),
+            _convolution(2, width, 7, 2),
             nn.ReLU(),
             _Residual(width, 2 * width, 2),
             _Residual(2 * width, 4 * width, 2),
@@ -62,21 +75,64 @@ class PrunerNetwork(nn.Module):
         self.around = nn.Linear(8 * width, last)
         self.trunk = _Residual(last, last, 1)
         self.halved = nn.Sequential(_convolution(last, last // 2, 1, 1), nn.ReLU())
-        self.head = nn.Linear(2 * last, len(CLASSES))
-        self.halved_head = nn.Linear(last, len(CLASSES))
+        self.head = nn.Linear(2 * last + _PROFILES, len(CLASSES))
+        self.halved_head = nn.Linear(last + _PROFILES, len(CLASSES))
 
     def features(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the two heads classify by: ``(n, 256)`` and ``(n, 128)`` at the default width."""
-        seen = self.near(patches.near)
+        """What the two heads classify by: ``(n, 253)`` and ``(n, 157)`` at the default width."""
+        blurred = smoothed(patches.near)
+        seen = self.near(torch.cat([patches.near, blurred], dim=1))
         # What surrounds a place shifts all that is seen of the place itself.
         surroundings = self.around(_pooled(self.wide(patches.wide)))
         trunk = self.trunk(torch.relu(seen + surroundings[:, :, None, None]))
-        return _pooled(trunk), _pooled(self.halved(trunk))
+        known = profiles(patches, blurred)
+        return torch.cat([_pooled(trunk), known], dim=1), torch.cat([_pooled(self.halved(trunk)), known], dim=1)
 
     def forward(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits ``(n, classes)`` of either head."""
         whole, halved = self.features(patches)
         return self.head(whole), self.halved_head(halved)
+
+
+def profiles(patches: Patches, blurred: torch.Tensor) -> torch.Tensor:
+    """Radial profiles ``(n, 61)`` of the near patch, of the power of the blurred one, and of the wide patch.
+
+    A head that knows them can learn a template of faint particles from a few labels, as no trunk can.
+    """
+    parts = (
+        patches.near[:, 0].flatten(1) @ _rings(patches.near, _NEAR_RINGS),
+        blurred[:, 0].square().flatten(1) @ _rings(blurred, _POWER_RINGS),
+        (patches.wide.flatten(2) @ _rings(patches.wide, _WIDE_RINGS)).flatten(1),
+    )
+    return torch.cat(parts, dim=1)
+
+
+def _rings(like: torch.Tensor, count: int) -> torch.Tensor:
+    """``(pixels, count)`` on the device of images ``like``: sums over rings, of white noise with deviation 1."""
+    return _rings_of(like.shape[-1], count).to(like)
+
+
+@lru_cache(maxsize=8)
+def _rings_of(side: int, count: int) -> torch.Tensor:
+    along = np.arange(side) - side // 2
+    ring = np.rint(np.hypot(along[:, None], along[None]) * (count - 1) / (side // 2)).astype(int).ravel()
+    member = ring[:, None] == np.arange(count)
+    return torch.from_numpy((member / np.sqrt(member.sum(axis=0))).astype(np.float32))
+
+
+def smoothed(near: torch.Tensor) -> torch.Tensor:
+    """Patches ``(n, 1, y, x)`` blurred by a Gaussian, each with mean 0 and deviation 1 again.
+
+    In a low dose nearly all of a patch is noise of single pixels; without it, faint and strong particles look alike.
+    """
+    reach = math.ceil(3 * _SMOOTHING)
+    offsets = torch.arange(-reach, reach + 1, device=near.device, dtype=near.dtype)
+    kernel = torch.exp(-0.5 * (offsets / _SMOOTHING) ** 2)
+    kernel = kernel / kernel.sum()
+    rows = functional.conv2d(functional.pad(near, (reach, reach, reach, reach), "replicate"), kernel.view(1, 1, -1, 1))
+    blurred = functional.conv2d(rows, kernel.view(1, 1, 1, -1))
+    deviation, mean = torch.std_mean(blurred, dim=(2, 3), keepdim=True)
+    return ((blurred - mean) / deviation.clamp(min=1e-3)).clamp(-6, 6)
 
 
 def _convolution(channels: int, out: int, size: int, stride: int) -> nn.Sequential:
@@ -123,8 +179,7 @@ def pooled_features(
         views = [network.features(flipped(piece, view)) for view in range(flips)]
         parts.append([torch.stack(list(features)).mean(dim=0) for features in zip(*views, strict=True)])
     if not parts:
-        last = 8 * network.width
-        return torch.empty(0, 2 * last), torch.empty(0, last)
+        return torch.empty(0, network.head.in_features), torch.empty(0, network.halved_head.in_features)
     whole, halved = (torch.cat(list(part)) for part in zip(*parts, strict=True))
     return whole, halved
 

@@ -133,6 +133,31 @@ def test_a_stopped_build_keeps_what_is_finished_and_says_so(tmp_path):
     assert len(build(again, path, **SMALL)) == 20 and len(again.read) == 8
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+def test_a_full_disk_is_told_and_the_build_goes_on_when_there_is_room(tmp_path):
+    script = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from item_arrays import made
+from napari_caked.datasets.building import build
+from napari_caked.errors import DatasetError
+def fill(done, total, name):
+    if done == 8:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    build(made(), sys.argv[2], shard_bytes=6 * 192, progress=fill)
+except DatasetError as error:
+    print(error)
+"""
+    path = tmp_path / "a.dataset.zarr"
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "cannot be written" in done.stdout and "make room, and build it again" in done.stdout
+    source = made()
+    same = images_by_name(build(source, path, **SMALL))
+    assert len(source.read) == 20 - 6 and same == images_by_name(build(made(), tmp_path / "whole.dataset.zarr"))
+
+
 def test_a_part_that_was_damaged_meanwhile_is_made_again(tmp_path):
     path, source = tmp_path / "a.dataset.zarr", made()
     with pytest.raises(DatasetError):
@@ -155,6 +180,15 @@ def test_a_finished_build_is_not_done_again(tmp_path):
 
 
 # ---- something else is there
+
+
+def test_a_store_is_not_built_from_itself(tmp_path):
+    path = tmp_path / "a.dataset.zarr"
+    store = build(made(), path)
+    with pytest.raises(DatasetError, match="from itself"):
+        build(store, path, overwrite=True)
+    again = build(store, tmp_path / "b.dataset.zarr", dtype="float16")
+    assert len(open_store(path)) == len(again) == 20 and again.records[3] == store.records[3]
 
 
 def test_another_source_recipe_or_type_does_not_go_on_in_a_store(tmp_path):
@@ -200,8 +234,11 @@ def test_a_folder_that_is_no_store_is_never_touched(tmp_path):
 
 def test_shapes_that_differ_are_told_by_name_with_the_remedy(tmp_path):
     source = Arrays([*made(4).given, replace_shape(made(1).given[0], (12, 10))])
-    with pytest.raises(DatasetError, match=r"another is 12 x 10 pixels, and item 0 é 8 x 6.*Rescale.*CropPad"):
-        build(source, tmp_path / "a.dataset.zarr")
+    for recipe in (None, Recipe((ZScore(constant="zeros"),))):
+        with pytest.raises(DatasetError, match=r"another is 12 x 10 pixels, and item 0 é 8 x 6.*Rescale.*CropPad"):
+            build(source, tmp_path / "a.dataset.zarr", recipe)
+        # Where no transform can change it, it is known before a pixel is read.
+        assert bool(source.read) == (recipe is not None)
 
 
 @pytest.mark.parametrize("size, said", [((3.0, 2.0), "3 x 2 Å"), (None, "unknown size")])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_caked.datasets._columns import Entry, read_part, write_columns, write_part
-from napari_caked.datasets._fitting import as_stored, likeness, require_like
+from napari_caked.datasets._fitting import as_stored, likeness, require_like, require_one_shape
 from napari_caked.datasets._shards import Rows, open_rows
 from napari_caked.datasets.items import Item, ItemSource
 from napari_caked.datasets.store import KEY, SUFFIX, VERSION, Store, open_store, read_about
@@ -91,6 +91,11 @@ def build(
         raise DatasetError(f"a store holds {' or '.join(_DTYPES)}, not {dtype!r}")
     if not len(source):
         raise DatasetError(f"{folder}: the source has no items, and there is nothing to store")
+    if isinstance(source, Store) and source.path.resolve() == folder.resolve():
+        raise DatasetError(f"{folder}: a data set cannot be built from itself; choose another name")
+    if recipe is None or not recipe.transforms:
+        # Now, and not after hours of reading.
+        require_one_shape(source.records, str(folder))
     about = _about(source, recipe, dtype, compress) | {"made": dict(made or {})}
     if folder.exists() and not overwrite:
         _require_same(folder, about)
@@ -304,6 +309,15 @@ class _Work:
 
     def _write(self, shard: int, buffer: list[tuple[int, Item]]) -> None:
         """Put the items of one file on disk, then say so."""
+        try:
+            self._put(shard, buffer)
+        except OSError as error:
+            raise DatasetError(
+                f"{self.folder}: its items cannot be written ({error}); make room, and build it again: it goes on from "
+                "here"
+            ) from error
+
+    def _put(self, shard: int, buffer: list[tuple[int, Item]]) -> None:
         import google_crc32c
 
         first = shard * self.per_shard

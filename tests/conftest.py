@@ -42,18 +42,28 @@ hypothesis.settings.load_profile("house")
 #: The files that take longest, in the order in which they are handed to processes (``--no-loadscope-reorder``): one of
 #: them at the end would leave the other process with nothing to do.
 _LONGEST = (
-    "workflow/test_real_micrographs.py",
+    "gui/test_train_widget.py",
+    "caked/test_simulator_widget.py",
+    "caked/test_zero_clicks_widget.py",
+    "caked/test_zero_clicks.py",
+    "gui/test_trainer_models.py",
     "workflow/test_main_job.py",
     "caked/test_distributed.py",
-    "gui/test_train_widget.py",
-    "gui/test_story.py",
-    "caked/test_training.py",
     "gui/test_browser.py",
+    "profet/test_widget_cleaving.py",
+    "empiarreader/test_archive_parts.py",
+    "empiarreader/test_cli.py",
+    "gui/test_story.py",
     "gui/test_inspect_widget.py",
-    "caked/test_training_networks.py",
-    "caked/test_training_resuming.py",
+    "profet/test_widget_fetching.py",
+    "empiarreader/test_coordinates_frames.py",
     "empiarreader/test_archive_catalogue.py",
     "empiarreader/test_archive_faults.py",
+    "workflow/test_real_micrographs.py",
+    "empiarreader/test_archive_download.py",
+    "caked/test_cli_dataset.py",
+    "caked/test_training_networks.py",
+    "caked/test_training_memory.py",
 )
 
 

@@ -1,17 +1,20 @@
 """Maps of junk: where they say so, how they lie on the micrograph, and which picks they flag."""
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
+from typer.testing import CliRunner
 
+from napari_caked.cli import app
 from napari_caked.errors import DiameterError
-from napari_caked.pruning.checkpoint import Pruner
+from napari_caked.pruning.checkpoint import Pruner, save_pruner
 from napari_caked.pruning.junk import JunkMap, flagged, junk_map, junk_maps
 from napari_caked.pruning.network import PrunerNetwork
 from napari_caked.pruning.settings import CLASSES, PruneSettings
-from napari_empiarreader.coordinates import ParticleTable
-from napari_empiarreader.micrographs import MicrographSeries
+from napari_empiarreader.coordinates import ParticleTable, read_particles, write_particles
+from napari_empiarreader.micrographs import MicrographSeries, write_mrc
 
 CPU = PruneSettings(flips=1, device="cpu", batch=64)
 DIAMETER, PIXEL_SIZE = 60.0, 3.0
@@ -111,3 +114,24 @@ def test_a_particle_larger_than_the_micrograph_is_refused(image):
     pruner = Pruner(PrunerNetwork(4).eval())
     with pytest.raises(DiameterError, match="small.mrc"):
         junk_map(image, "small.mrc", 5000.0, PIXEL_SIZE, pruner, CPU)
+
+
+def test_the_command_masks_and_flags_and_leaves_nothing_out(tmp_path, image):
+    save_pruner(tmp_path / "pruner.safetensors", Pruner(PrunerNetwork(4).eval()))
+    for name in ("a", "b"):
+        write_mrc(tmp_path / f"{name}.mrc", image, PIXEL_SIZE)
+    picks = ParticleTable(("a.mrc", "b.mrc"), np.array([[0, 50.0, 50.0], [1, 200.0, 550.0]]))
+    write_particles(tmp_path / "in.star", picks)
+    command = ["mask", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc"), "--diameter", "60", "--device", "cpu"]
+    command += ["--model", str(tmp_path / "pruner.safetensors"), "--picks", str(tmp_path / "in.star")]
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "masks")])
+    assert result.exit_code == 0, result.output
+    assert "2 micrographs" in result.output and "of 2 picks lie on some" in result.output
+    for name in ("a", "b"):
+        with mrcfile.open(tmp_path / "masks" / f"{name}_junk.mrc") as file:
+            assert file.data.shape == image.shape and 0 <= file.data.min() <= file.data.max() <= 1
+            assert float(file.voxel_size.x) == pytest.approx(PIXEL_SIZE)
+    flags = read_particles(tmp_path / "masks" / "picks.star")
+    assert len(flags) == 2 and flags.features["junk"].astype(float).between(0, 1).all()
+    again = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "masks")])
+    assert again.exit_code == 1 and "exists already" in str(again.exception)

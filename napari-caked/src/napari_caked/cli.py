@@ -1,4 +1,4 @@
-"""The command line: train, pick, prune, score, suggest, simulate, and a demonstration."""
+"""The command line: train, pick, prune, mask, score, suggest, simulate, and a demonstration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_caked._cli_dataset import dataset
+from napari_caked._cli_mask import mask
 from napari_caked._cli_options import Device, PixelSize
 from napari_caked._cli_pick import join, pick
 from napari_caked._cli_prune import prune
@@ -43,6 +44,7 @@ app.command()(train)
 app.command()(pick)
 app.command()(join)
 app.command()(prune)
+app.command()(mask)
 app.command()(score)
 app.command()(suggest)
 app.command()(simulate)

@@ -63,8 +63,9 @@ def prune(
 ) -> None:
     """Tell which picks are particles; every pick is kept unless --threshold is given.
 
-    The file has the columns of the picks, and their probability, class (1 particle, 2 contaminant, 3 carbon,
-    4 background) and its name. With --good and --bad, 20 of each, it is told what particles look like here.
+    The file has all columns of the picks, their probability, and the number and name of their class.
+
+    With --good and --bad, 20 of each, it is told what particles look like here.
     """
     if output.suffix.lower() != ".star":
         raise FormatError(f"{output}: picks are written as STAR; name a file that ends in .star")

@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_caked.pruning.patches import WIDE_CHANNELS, Patches
@@ -120,17 +119,25 @@ def _rings_of(side: int, count: int) -> torch.Tensor:
     return torch.from_numpy((member / np.sqrt(member.sum(axis=0))).astype(np.float32))
 
 
+@lru_cache(maxsize=8)
+def _blur_of(side: int) -> torch.Tensor:
+    """``(side, side)``: blurs the columns of an image whose edges go on beyond it; far faster than a convolution."""
+    reach = math.ceil(3 * _SMOOTHING)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / _SMOOTHING) ** 2)
+    band = np.zeros((side, side), np.float32)
+    for row in range(side):
+        np.add.at(band[row], np.clip(row + offsets, 0, side - 1), kernel / kernel.sum())
+    return torch.from_numpy(band)
+
+
 def smoothed(near: torch.Tensor) -> torch.Tensor:
     """Patches ``(n, 1, y, x)`` blurred by a Gaussian, each with mean 0 and deviation 1 again.
 
     In a low dose nearly all of a patch is noise of single pixels; without it, faint and strong particles look alike.
     """
-    reach = math.ceil(3 * _SMOOTHING)
-    offsets = torch.arange(-reach, reach + 1, device=near.device, dtype=near.dtype)
-    kernel = torch.exp(-0.5 * (offsets / _SMOOTHING) ** 2)
-    kernel = kernel / kernel.sum()
-    rows = functional.conv2d(functional.pad(near, (reach, reach, reach, reach), "replicate"), kernel.view(1, 1, -1, 1))
-    blurred = functional.conv2d(rows, kernel.view(1, 1, 1, -1))
+    band = _blur_of(near.shape[-1]).to(near)
+    blurred = band @ near @ band.T
     deviation, mean = torch.std_mean(blurred, dim=(2, 3), keepdim=True)
     return ((blurred - mean) / deviation.clamp(min=1e-3)).clamp(-6, 6)
 

@@ -49,7 +49,7 @@ REAL = ("apoferritin_hard", "apoferritin", "beta_galactosidase")
 #: Seeds of simulated specimens, which pretraining does not use.
 SIMULATED = (20_000_001, 20_000_002, 20_000_003, 20_000_004)
 #: Least probability of a pick, most junk of a picture, and most false picks of a specimen, the best first.
-LOW, JUNK, MOST_FALSE = 0.05, 60, 4000
+LOW, JUNK, MOST_FALSE = 0.01, 60, 4000
 SETTINGS = PruneSettings(device="cpu")
 Features = tuple[torch.Tensor, torch.Tensor]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_caked.datasets.items import UNLABELLED, Item, ItemSource
+from napari_caked.errors import DatasetError
 from napari_caked.widgets import _dataset_messages as messages
 from napari_caked.widgets._dataset_sources import rule_of
 from napari_caked.widgets._sim_messages import Advanced
@@ -330,16 +331,22 @@ def _build(job: messages.BuildJob, inbox: Inbox) -> Iterator[Any]:
     source = Relabelled(source_of(job.source, inbox), job.taken, job.classes, job.labels)
     recipe = Recipe.from_json(job.recipe)
     yield Advanced(messages.STORING, 0, len(source))
-    store = build(
-        source,
-        job.path,
-        recipe if recipe.transforms or recipe.augmentations else None,
-        dtype="float16" if job.half else "float32",
-        overwrite=job.overwrite,
-        made={"widget": "Build data set", "source": _in_words(job.source)},
-        progress=_teller(inbox, messages.STORING),
-        stopped=lambda: inbox.stopped,
-    )
+    try:
+        store = build(
+            source,
+            job.path,
+            recipe if recipe.transforms or recipe.augmentations else None,
+            dtype="float16" if job.half else "float32",
+            overwrite=job.overwrite,
+            made={"widget": "Build data set", "source": _in_words(job.source)},
+            progress=_teller(inbox, messages.STORING),
+            stopped=lambda: inbox.stopped,
+        )
+    except DatasetError as error:
+        if not inbox.stopped:
+            raise
+        yield messages.Halted(str(error))
+        return
     write_card(store, job.path, overwrite=True)
     counts = [f"{name} {int((store.labels == i).sum()):,}" for i, name in enumerate(store.classes)]
     words = [f"{len(store):,} items: {', '.join(counts)}"]

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QProgressBar,
@@ -19,7 +18,6 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSpinBox,
     QStackedWidget,
-    QTableWidget,
     QTabWidget,
     QToolButton,
     QVBoxLayout,
@@ -27,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_caked.layers import is_ours
+from napari_caked.widgets._dataset_classes import ClassTable
 from napari_caked.widgets._dataset_layers import LayerTicks
 from napari_caked.widgets._dataset_recipe import RecipeEditor
 from napari_caked.widgets._dataset_sheet import ContactSheet
@@ -97,15 +96,7 @@ class DatasetForm:
         self.kind.currentIndexChanged.connect(self._turn)
         self._turn(0)
         self.show_items, self.stop_listing = QPushButton("Show items"), QPushButton("Cancel")
-        self.classes = QTableWidget(0, 2)
-        self.classes.setHorizontalHeaderLabels(["Class", "Items"])
-        self.classes.setToolTip("Take the items of the classes that are ticked")
-        self.classes.setMaximumHeight(130)
-        self.classes.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        header, side = self.classes.horizontalHeader(), self.classes.verticalHeader()
-        if header is not None and side is not None:
-            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            side.hide()
+        self.classes = ClassTable()
         self.about = _words("")
         self.sheet = ContactSheet()
         return _column(
@@ -170,6 +161,11 @@ class DatasetForm:
         self.said.setVisible(rule != "folder")
         self.open_csv.setVisible(rule == "csv")
 
+    def show_example(self, words: str) -> None:
+        """Say what the rule of a folder makes of its first names."""
+        self.example.setText(words)
+        self._turn(self.kind.currentIndex())
+
     # ---- recipe and building ------------------------------------------------------------------------------------
 
     def _steps(self) -> QWidget:
@@ -224,6 +220,7 @@ class DatasetForm:
         for part in (self.kind, self.pages, self.show_items):
             part.setEnabled(not listing and not building)
         self.stop_listing.setEnabled(listing)
+        self.open_recipe.setEnabled(self.recipe.add.isEnabled())
         self.build.setEnabled(listed and not building)
         self.cancel.setEnabled(building)
         self.open_store.setEnabled(built and not building)

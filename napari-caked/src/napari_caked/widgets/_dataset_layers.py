@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem
 
 from napari_caked.layers import negatives_layer
 from napari_empiarreader.coordinates import ParticleTable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
 
-__all__ = ["LayerTicks", "features_of", "training_layers"]
+__all__ = ["LayerTicks", "offer_features", "training_layers"]
 
 
 class LayerTicks(QListWidget):
@@ -82,10 +82,15 @@ class LayerTicks(QListWidget):
         return item is not None and item.checkState() == Qt.CheckState.Checked
 
 
-def features_of(layers: Sequence[Layer]) -> list[str]:
-    """Features that all of the layers have."""
+def offer_features(box: QComboBox, first: str, layers: Sequence[Layer]) -> None:
+    """Offer the features that all of the layers have, after a first entry; what is chosen stays, if it can."""
     tables = [list(map(str, getattr(layer, "features", ()))) for layer in layers]
-    return [name for name in tables[0] if all(name in table for table in tables[1:])] if tables else []
+    common = [name for name in tables[0] if all(name in table for table in tables[1:])] if tables else []
+    names, chosen = [first, *common], box.currentText()
+    if names != [box.itemText(i) for i in range(box.count())]:
+        box.clear()
+        box.addItems(names)
+        box.setCurrentText(chosen if chosen in names else first)
 
 
 def training_layers(

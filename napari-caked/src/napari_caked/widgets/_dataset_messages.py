@@ -19,6 +19,7 @@ __all__ = [
     "Built",
     "Cut",
     "Divided",
+    "Halted",
     "InFolder",
     "Listed",
     "LookJob",
@@ -165,7 +166,7 @@ class AskSplit:
 
 @dataclass(frozen=True)
 class BuildJob:
-    """Asks for a store: for :class:`Built`; ``Stop`` ends it, and the same job goes on from there.
+    """Asks for a store: for :class:`Built`; after ``Stop`` for :class:`Halted`, and the same job goes on from there.
 
     Attributes
     ----------
@@ -342,4 +343,11 @@ class Built:
     """
 
     path: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Halted:
+    """The build was stopped; how much is stored, in words."""
+
     words: str

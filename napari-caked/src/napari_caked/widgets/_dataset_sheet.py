@@ -119,7 +119,7 @@ class ContactSheet(Gallery):
             action = menu.addAction(name)
             assert action is not None
             action.setCheckable(True)
-            action.setChecked(label == self._labels[index])
+            action.setChecked(bool(label == self._labels[index]))
             action.triggered.connect(lambda _on, label=label: self.renamed.emit(index, label))
         return menu
 

@@ -19,14 +19,14 @@ class Strip(QWidget):
 
     Attributes
     ----------
-    titles
-        What is shown.
+    titles, captions
+        Of what is shown.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.titles: tuple[str, ...] = ()
-        self._captions: tuple[str, ...] = ()
+        self.captions: tuple[str, ...] = ()
         self._images: list[tuple[bytes, QSize]] = []
         self.setMinimumHeight(_SIDE)
 
@@ -40,7 +40,7 @@ class Strip(QWidget):
         pictures
             ``(y, x)`` uint8.
         """
-        self.titles, self._captions = tuple(titles), tuple(captions)
+        self.titles, self.captions = tuple(titles), tuple(captions)
         self._images = [(picture.tobytes(), QSize(*picture.shape[::-1])) for picture in pictures]
         self._set_height()
         self.update()
@@ -80,5 +80,5 @@ class Strip(QWidget):
             fitted = size.scaled(_SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio)
             painter.drawImage(QRect(x, y + line, fitted.width(), fitted.height()), image)
             below = QRect(x, y + line + fitted.height(), _SIDE, 2 * line)
-            painter.drawText(below, Qt.AlignmentFlag.AlignLeft, self._captions[place])
+            painter.drawText(below, Qt.AlignmentFlag.AlignLeft, self.captions[place])
         painter.end()

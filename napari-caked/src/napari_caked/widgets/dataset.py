@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QTableWidgetItem, QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_caked.datasets.items import UNLABELLED
-from napari_caked.datasets.store import SUFFIX
-from napari_caked.errors import DatasetError
 from napari_caked.layers import pixel_size_of
 from napari_caked.widgets import _dataset_messages as messages
+from napari_caked.widgets._dataset_building import STARTING, Building, Reading, Source, ask_for_place
 from napari_caked.widgets._dataset_choice import Choice
+from napari_caked.widgets._dataset_folder import FolderPage
 from napari_caked.widgets._dataset_form import BY_NAME, DatasetForm
-from napari_caked.widgets._dataset_layers import features_of, training_layers
-from napari_caked.widgets._dataset_sheet import colour_of
-from napari_caked.widgets._dataset_sources import Capture, captured, example_of
+from napari_caked.widgets._dataset_layers import offer_features, training_layers
+from napari_caked.widgets._dataset_sources import Capture, captured
+from napari_caked.widgets._dataset_trying import Trying, ask_for_recipe, ask_to_keep_recipe
 from napari_caked.widgets._gallery import Mark
-from napari_caked.widgets._messages import Stop
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._progress import Progress
 from napari_caked.widgets._saving import describe
@@ -38,16 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetBuilder"]
 
-_STARTING = "Starting the helper"
 #: Milliseconds in which several changes count as one.
 _SOON = 40
 #: A box is so many times as wide as the particle, as the writers of this package have it.
 _BOX = 1.5
 #: Words in the names of classes that are not the particles.
 _NO_PARTICLE = ("not ", "non", "bad", "junk", "ice", "carbon", "contamin", "background", "negative", "edge", "empty")
-
-Source = messages.OnMicrographs | messages.InFolder
-Reading = Callable[[int], np.ndarray]
 
 
 class DatasetBuilder(QWidget):
@@ -62,10 +55,8 @@ class DatasetBuilder(QWidget):
     ----------
     choice
         Which of the listed items are taken, and as what; None before they are listed.
-    built
-        The data set that was built last.
-    latency
-        Seconds from the last request for a preview to its pictures.
+    building, trying
+        The builds, and the previews of a recipe.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -73,22 +64,18 @@ class DatasetBuilder(QWidget):
         self._viewer = napari_viewer
         self._work = Work()
         self._session: Helper | None = None
-        self._builder: Helper | None = None
         self._source: tuple[Source, Reading | None] | None = None
         self._micrographs: Image | None = None
         self._sheet: messages.Sheet | None = None
-        self._current = 0
-        self._ticket = self._shown = 0
-        self._asked: dict[int, float] = {}
+        self._current = self._round = 0
         self._docked = self._listing = False
         self.choice: Choice | None = None
-        self.built: Path | None = None
-        self.latency = 0.0
         self.form = DatasetForm(self, napari_viewer)
         self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
-        self._try_soon, self._split_soon, self._example_soon = (
-            self._timer(act) for act in (self._try, self._ask_split, self._show_example)
-        )
+        self.trying = Trying(self.form)
+        self.building = Building(self.form, self._work, self.progress, self._say, self._offer)
+        self._folder = FolderPage(self, self.form, self._work, lambda error: self._say(describe(error)))
+        self._try_soon, self._split_soon = (self._timer(act) for act in (self._try, self._ask_split))
         self._connect()
         self._on_micrographs(self.form.micrographs.layer)
         self._on_layers()
@@ -107,27 +94,22 @@ class DatasetBuilder(QWidget):
         form.micrographs.chosen.connect(self._on_micrographs)
         form.layers.changed.connect(self._on_layers)
         form.pixel_size.valueChanged.connect(self._on_pixel_size)
-        form.open_folder.clicked.connect(self._choose_folder)
-        form.open_csv.clicked.connect(self._choose_csv)
-        for line in (form.folder, form.said):
-            line.textChanged.connect(self._example_soon.start)
-        form.rule.currentIndexChanged.connect(self._example_soon.start)
         form.show_items.clicked.connect(self.show_items)
         form.stop_listing.clicked.connect(self._stop_session)
-        form.classes.itemChanged.connect(self._on_class)
+        form.classes.ticked.connect(self._on_class)
         form.sheet.marked.connect(self._on_marked)
         form.sheet.renamed.connect(self.relabel)
         form.sheet.pointed.connect(self._on_pointed)
         form.recipe.changed.connect(self._try_soon.start)
         form.seed.valueChanged.connect(self._try_soon.start)
         form.another.clicked.connect(lambda: form.seed.setValue(form.seed.value() + 1))
-        form.open_recipe.clicked.connect(self._choose_recipe)
-        form.save_recipe.clicked.connect(self._keep_recipe)
+        form.open_recipe.clicked.connect(lambda: self._about_recipe(ask_for_recipe))
+        form.save_recipe.clicked.connect(lambda: self._about_recipe(ask_to_keep_recipe))
         for field in (form.share, form.split_seed):
             field.valueChanged.connect(self._split_soon.start)
-        form.choose_path.clicked.connect(self._choose_path)
+        form.choose_path.clicked.connect(lambda: ask_for_place(self, form))
         form.build.clicked.connect(self.build)
-        form.cancel.clicked.connect(self.cancel)
+        form.cancel.clicked.connect(self.building.cancel)
         form.open_store.clicked.connect(self.open_built)
         form.train.clicked.connect(self.send_to_training)
         # A main window that closes destroys its docks without a ParentChange.
@@ -143,42 +125,7 @@ class DatasetBuilder(QWidget):
         self.form.box.setSuffix(" Å" if self.form.pixel_size.value() else " px")
 
     def _on_layers(self) -> None:
-        box, names = self.form.feature, [BY_NAME, *features_of(self.form.layers.layers)]
-        if names != [box.itemText(i) for i in range(box.count())]:
-            chosen = box.currentText()
-            box.clear()
-            box.addItems(names)
-            box.setCurrentText(chosen if chosen in names else "class" if "class" in names else BY_NAME)
-
-    def _choose_folder(self) -> None:
-        if chosen := QFileDialog.getExistingDirectory(self, "Folder of images or volumes"):
-            self.form.folder.setText(chosen)
-
-    def _choose_csv(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Classes of the files", "", "CSV (*.csv);;All files (*)")
-        if chosen:
-            self.form.said.setText(chosen)
-
-    def _in_folder(self) -> messages.InFolder:
-        form = self.form
-        return messages.InFolder(
-            form.folder.text().strip(),
-            form.rule.currentData(),
-            form.said.text().strip(),
-            form.groups.text().strip(),
-            form.voxel_size.value() or None,
-            form.permissive.isChecked(),
-        )
-
-    def _show_example(self) -> None:
-        said = self._in_folder()
-
-        def show(words: str) -> None:
-            if said == self._in_folder():
-                self.form.example.setText(words)
-                self.form._turn(self.form.kind.currentIndex())
-
-        self._work.run(example_of, said, done=show, failed=lambda error: self._say(describe(error)))
+        offer_features(self.form.feature, BY_NAME, self.form.layers.layers)
 
     def _capture(self) -> Capture:
         form = self.form
@@ -202,17 +149,14 @@ class DatasetBuilder(QWidget):
 
     def show_items(self) -> None:
         """List the items, and show some of each class."""
-        if self._listing or self.building:
+        if self._listing or self.building.running:
             return
         self._stop_session()
         self._forget()
         try:
             if self.form.kind.currentIndex() == 1:
-                said = self._in_folder()
-                if not said.path:
-                    raise NothingFoundError("there is no folder to look into; choose one")
                 self._micrographs = None
-                self._begin((said, None))
+                self._begin((self._folder.require(), None))
                 return
             capture = self._capture()
         except Exception as error:
@@ -221,11 +165,17 @@ class DatasetBuilder(QWidget):
         self._micrographs, self._listing = self.form.micrographs.layer, True
         self._say(messages.LISTING)
         self._offer()
-        self._work.run(capture.parts, done=self._begin, failed=self._fail_listing)
+        asked = self._round
+
+        def begin(source: tuple[Source, Reading | None]) -> None:
+            if asked == self._round:  # else it was cancelled meanwhile
+                self._begin(source)
+
+        self._work.run(capture.parts, done=begin, failed=self._fail_listing)
 
     def _begin(self, source: tuple[Source, Reading | None]) -> None:
         self._source, self._listing = source, True
-        self.progress.begin((_STARTING, messages.LISTING, messages.READING))
+        self.progress.begin((STARTING, messages.LISTING, messages.READING))
         helper = self._work.converse(
             messages.LookJob(source[0]),
             source[1],
@@ -248,14 +198,12 @@ class DatasetBuilder(QWidget):
                 self._take_steps(message)
             case messages.Divided():
                 self.form.split.setText(message.words)
-            case messages.Tried():
-                self._take_tried(message)
-            case messages.NotTried() if message.ticket == self._ticket:
-                self.form.latency.setText(message.message)
+            case messages.Tried() | messages.NotTried() if self.choice is not None:
+                self.trying.take(message, self.choice.listed.names)
 
     def _take_listed(self, listed: messages.Listed) -> None:
         self.choice = Choice(listed)
-        self._fill_classes()
+        self.form.classes.show_choice(self.choice)
         self.form.about.setText(listed.words)
         names = [name for label, name in self.choice.names.items() if label >= 0]
         self.form.particle.clear()
@@ -278,8 +226,8 @@ class DatasetBuilder(QWidget):
         self._offer()
 
     def _take_steps(self, steps: messages.Steps) -> None:
-        if not self.form.recipe.steps.count():
-            self.form.recipe.offer(steps.kinds)
+        self.form.recipe.offer(steps.kinds)
+        self._offer()
         self._ask_split()
         self._try()
 
@@ -290,6 +238,7 @@ class DatasetBuilder(QWidget):
         self._offer()
 
     def _stop_session(self) -> None:
+        self._round += 1
         if self._session is not None:
             self._session.cancel()
         if self._listing:
@@ -300,40 +249,18 @@ class DatasetBuilder(QWidget):
 
     def _forget(self) -> None:
         self.choice, self._sheet, self._source = None, None, None
-        self._asked.clear()
-        self.form.classes.setRowCount(0)
+        self.form.classes.show_choice(None)
         self.form.about.setText("")
         self.form.split.setText("")
         self.form.sheet.show_items(np.zeros((0, 1, 1), np.uint8), (), (), np.zeros(0))
-        self.form.strip.show_pictures((), (), ())
+        self.trying.forget()
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
-    def _fill_classes(self) -> None:
-        choice, table = self.choice, self.form.classes
-        if choice is None:
-            return
-        blocked = table.blockSignals(True)
-        counts = choice.counts()
-        table.setRowCount(len(choice.names))
-        for row, (label, name) in enumerate(choice.names.items()):
-            entry = QTableWidgetItem(name)
-            entry.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-            entry.setCheckState(Qt.CheckState.Unchecked if label in choice.off else Qt.CheckState.Checked)
-            entry.setForeground(colour_of(label))
-            entry.setData(Qt.ItemDataRole.UserRole, label)
-            count = QTableWidgetItem(f"{counts[label]:,}")
-            count.setFlags(Qt.ItemFlag.ItemIsEnabled)
-            table.setItem(row, 0, entry)
-            table.setItem(row, 1, count)
-        table.blockSignals(blocked)
-
-    def _on_class(self, entry: QTableWidgetItem) -> None:
-        if self.choice is None or entry.column() != 0:
-            return
-        label = int(entry.data(Qt.ItemDataRole.UserRole))
-        (self.choice.off.discard if entry.checkState() == Qt.CheckState.Checked else self.choice.off.add)(label)
-        self._on_choice()
+    def _on_class(self, label: int, on: bool) -> None:
+        if self.choice is not None:
+            (self.choice.off.discard if on else self.choice.off.add)(label)
+            self._on_choice()
 
     def _on_marked(self, places: np.ndarray, mark: int) -> None:
         """Leave items out, or take them again."""
@@ -352,7 +279,7 @@ class DatasetBuilder(QWidget):
         if choice is None or sheet is None:
             return
         at = sheet.indices
-        self._fill_classes()
+        self.form.classes.show_choice(self.choice)
         self.form.sheet.set_marks(np.where(choice.left_out[at], Mark.BAD, Mark.NONE))
         self.form.sheet.set_classes(choice.labels[at], choice.is_off[at])
         self._split_soon.start()
@@ -367,45 +294,16 @@ class DatasetBuilder(QWidget):
 
     def _try(self) -> None:
         """Want the current item before and after each step."""
-        if self._session is None or self._sheet is None:
-            return
-        self._ticket += 1
-        self._asked = {ticket: since for ticket, since in self._asked.items() if ticket > self._shown}
-        self._asked[self._ticket] = time.perf_counter()
-        recipe = self.form.recipe.to_json()
-        self._session.tell(messages.Try(self._ticket, self._current, recipe, self.form.seed.value()))  # type: ignore[arg-type]
+        if self._session is not None and self._sheet is not None:
+            self.trying.ask(self._session, self._current)
 
-    def _take_tried(self, tried: messages.Tried) -> None:
-        if tried.ticket <= self._shown or tried.ticket not in self._asked or self.choice is None:
-            return
-        self._shown = tried.ticket
-        self.latency = time.perf_counter() - self._asked[tried.ticket]
-        self.form.strip.show_pictures(tried.titles, tried.captions, tried.pictures)
-        name = self.choice.listed.names[tried.index]
-        self.form.latency.setText(f"{name}: made in {1e3 * self.latency:.0f} ms")
-
-    def _choose_recipe(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open a recipe", "", "Recipe (*.json)")
-        if chosen:
-            try:
-                self.form.recipe.take_json(Path(chosen).read_text("utf-8"))
-            except Exception as error:
-                self._say(describe(error))
-
-    def _keep_recipe(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the recipe", "recipe.json", "Recipe (*.json)")
-        if chosen:
-            try:
-                Path(chosen).write_text(self.form.recipe.to_json(), "utf-8")
-            except OSError as error:
-                self._say(describe(error))
+    def _about_recipe(self, ask: Callable[[QWidget, DatasetForm], None]) -> None:
+        try:
+            ask(self, self.form)
+        except Exception as error:
+            self._say(describe(error))
 
     # ---- building -----------------------------------------------------------------------------------------------
-
-    @property
-    def building(self) -> bool:
-        """Whether a data set is being built."""
-        return self._builder is not None
 
     def _ask_split(self) -> None:
         if self._session is None or self.choice is None or not self.form.share.value():
@@ -414,79 +312,20 @@ class DatasetBuilder(QWidget):
         share = self.form.share.value() / 100
         self._session.tell(messages.AskSplit(share, self.form.split_seed.value(), self.choice.taken))  # type: ignore[arg-type]
 
-    def _choose_path(self) -> None:
-        option = QFileDialog.Option.DontConfirmOverwrite
-        chosen, _ = QFileDialog.getSaveFileName(self, "Data set", f"particles{SUFFIX}", f"(*{SUFFIX})", options=option)
-        if chosen:
-            self.form.path.setText(chosen if chosen.endswith(SUFFIX) else chosen + SUFFIX)
-
     def build(self) -> None:
         """Build the data set; what was stopped goes on."""
-        if self.building:
+        if self.building.running:
             return
         try:
-            job = self._new_job()
+            if self.choice is None or self._source is None:
+                raise NothingFoundError("there is nothing to build from; show the items first")
+            self.building.start(self.choice, self._source)
         except Exception as error:
             self._say(describe(error))
-            return
-        assert self._source is not None  # else there would be no job
-        self.built, self._failed = None, False
-        self.progress.begin((_STARTING, messages.LISTING, messages.STORING))
-        self._builder = self._work.converse(
-            job, self._source[1], heard=self._hear_builder, failed=self._fail_building, ended=self._end_building
-        )
-        self._offer()
-
-    def _new_job(self) -> messages.BuildJob:
-        form, choice, path = self.form, self.choice, self.form.path.text().strip()
-        if choice is None or self._source is None:
-            raise NothingFoundError("there is nothing to build from; show the items first")
-        if not path:
-            raise DatasetError(f"the data set has no place; give it a name that ends with {SUFFIX}")
-        if not len(choice.taken):
-            raise DatasetError("no item is taken; tick a class")
-        classes, labels = choice.final()
-        return messages.BuildJob(
-            self._source[0],
-            str(Path(path).expanduser()),
-            form.recipe.to_json(),
-            choice.taken,
-            classes,
-            labels,
-            form.share.value() / 100,
-            form.split_seed.value(),
-            form.half.isChecked(),
-            form.overwrite.isChecked(),
-        )
-
-    def _hear_builder(self, message: Any) -> None:
-        match message:
-            case Advanced():
-                self.progress.enter(message.what, message.total, message.done)
-            case messages.Built():
-                self.built = Path(message.path)
-                took = self.progress.elapsed
-                self.progress.end()
-                self._say(f"{self.built.name} built in {took}.\n{message.words}")
-
-    def cancel(self) -> None:
-        """Stop building; what is stored stays, and the same build goes on from there."""
-        if self._builder is not None:
-            self._builder.tell(Stop())
-            self._say("Stopping after this item")
-
-    def _fail_building(self, error: Exception) -> None:
-        self.progress.end()  # else its clock may write over the message until the process has ended
-        self._say(describe(error))
-
-    def _end_building(self) -> None:
-        self._builder = None
-        self.progress.end()
-        self._offer()
 
     def open_built(self) -> None:
         """Show the data set that was built as layers, which are read when they are looked at."""
-        if self.built is None:
+        if self.building.built is None:
             return
         from napari_caked._reader import read_datasets
 
@@ -494,7 +333,9 @@ class DatasetBuilder(QWidget):
             for data in found:
                 self._viewer.add_layer(Layer.create(*data))
 
-        self._work.run(read_datasets, str(self.built), done=add, failed=lambda error: self._say(describe(error)))
+        self._work.run(
+            read_datasets, str(self.building.built), done=add, failed=lambda error: self._say(describe(error))
+        )
 
     def send_to_training(self) -> None:
         """Add layers of labels, and of what is no particle, that the trainer takes."""
@@ -523,9 +364,9 @@ class DatasetBuilder(QWidget):
         places = choice is not None and bool(len(choice.listed.places)) and bool(choice.listed.classes)
         self.form.set_busy(
             listing=self._listing,
-            building=self.building,
+            building=self.building.running,
             listed=listed,
-            built=self.built is not None,
+            built=self.building.built is not None,
             trainable=listed and places,
         )
 
@@ -549,8 +390,8 @@ class DatasetBuilder(QWidget):
 
     def _close(self) -> None:
         self._work.close()
-        self._session = self._builder = None
-        self._listing = False
+        self.building.forget()
+        self._session, self._listing = None, False
         self.progress.end()
         self._forget()
         self._offer()

@@ -250,7 +250,9 @@ def _put(picture: np.ndarray, square: np.ndarray) -> None:
 def _caption(pixels: np.ndarray, voxel_size: tuple[float, ...] | None) -> str:
     size = " × ".join(map(str, pixels.shape))
     voxel = f", {voxel_size[-1]:.4g} Å" if voxel_size else ""
-    return f"{size}{voxel}\n{pixels.mean():.2g} ± {pixels.std():.2g}"
+    mean, deviation = float(pixels.mean()), float(pixels.std())
+    shown = mean if abs(mean) > 1e-3 * deviation else 0.0  # what is left of the mean is rounding
+    return f"{size}{voxel}\n{shown:.3g} ± {deviation:.3g}"
 
 
 def _listed(source: ItemSource) -> messages.Listed:

@@ -47,7 +47,7 @@ class RecipeEditor(QWidget):
         super().__init__()
         self._kinds: dict[str, StepKind] = {}
         self.steps = QListWidget()
-        self.steps.setMaximumHeight(150)
+        self.steps.setMaximumHeight(110)
         self.add = QPushButton("Add step")
         self.up, self.down, self.remove = QPushButton("Up"), QPushButton("Down"), QPushButton("Remove")
         self._menu = QMenu(self)

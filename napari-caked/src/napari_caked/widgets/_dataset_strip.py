@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 __all__ = ["Strip"]
 
-_SIDE, _GAP = 132, 8
+_SIDE, _GAP = 104, 8
 
 
 class Strip(QWidget):

@@ -279,6 +279,7 @@ class PickPruner(QWidget):
         self.form.histogram.set_scores(probability)
         self.set_threshold(self.form.slider.value() if not first else 0.5)
         took = self.progress.elapsed
+        self.progress.end()  # else its clock writes over what follows
         self._say(f"{'Learned and judged' if job.good is not None else 'Judged'} {len(probability):,} picks in {took}.")
 
     def _take_junk(self) -> None:
@@ -290,6 +291,7 @@ class PickPruner(QWidget):
         layer.features = layer.features.assign(junk=self.junk)
         self.form.hide_junk.setEnabled(True)
         count = int((self.junk >= _IS_JUNK).sum())
+        self.progress.end()
         self._say(f"Junk mapped in {self.progress.elapsed}: {count:,} of {len(self.junk):,} picks lie on some.")
         self.set_threshold(self.form.slider.value())
 

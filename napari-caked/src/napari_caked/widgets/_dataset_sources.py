@@ -151,7 +151,7 @@ def captured(
     tables = {layer.name: table_from_points(layer, series.names, micrographs) for layer in of["points"]}
     for name, table in tables.items():
         if classes is not None and len(table):
-            column_of(table.features, classes, f"the layer '{name}'")
+            column_of(table.features.head(0), classes, f"the layer '{name}'")  # the values take their time elsewhere
     return Capture(
         series,
         box,

@@ -30,6 +30,8 @@ __all__ = ["Relabelled", "answers", "picture_of", "source_of"]
 _SMALL, _LARGE = 96, 192
 #: Bytes of items that are kept, so that a preview need not read them again.
 _KEPT = 256 * 2**20
+#: Bytes of a class that are read for the sheet, unless two items are more.
+_READ = 2**29
 #: Others of the data set that a step may mix in.
 _OTHERS = 3
 _TRAIN, _VALIDATION = "train", "val"
@@ -156,7 +158,7 @@ class _Session:
         some = []
         for label in [*range(len(self._source.classes)), UNLABELLED]:
             members = np.flatnonzero(labels == label)
-            some.append(np.sort(dice.permutation(members)[: self._job.per_class]))
+            some.append(np.sort(dice.permutation(members)[: self._per_class]))
         indices = np.concatenate(some)
         tell = _teller(self._inbox, messages.READING)
         pictures = np.zeros((len(indices), _SMALL, _SMALL), np.uint8)
@@ -166,6 +168,12 @@ class _Session:
             _put(picture_of(item.image, 2 * _SMALL), pictures[places[index]])
             tell(done, len(indices))
         return messages.Sheet(indices, pictures)
+
+    @property
+    def _per_class(self) -> int:
+        """Fewer of large volumes, which take long to read."""
+        size = 4 * max(int(np.prod(record.shape)) for record in self._source.records)
+        return max(min(self._job.per_class, _READ // size), 2)
 
     def _keep(self, index: int, item: Item) -> None:
         size = item.image.nbytes

@@ -157,7 +157,7 @@ def test_damaged_and_foreign_files_are_refused_in_words(pruner, tmp_path, damage
 
 def test_missing_and_cut_files_are_refused_and_existing_ones_kept(pruner, tmp_path):
     path = tmp_path / "p.safetensors"
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="no such model file"):
         load_pruner(path)
     save_pruner(path, pruner)
     with pytest.raises(FileExistsAlreadyError):

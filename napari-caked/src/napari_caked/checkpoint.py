@@ -18,6 +18,7 @@ from napari_caked.models.protocol import PickerNetwork
 from napari_caked.models.registry import build_network
 from napari_caked.preprocess import PreprocessSettings
 from napari_caked.spacing import Spacing
+from napari_caked.tensor_files import read_tensor_file
 from napari_empiarreader.files import replaced_when_complete
 
 __all__ = ["PickerModel", "load_model", "save_model"]
@@ -88,20 +89,8 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
     CheckpointError
         No such file, a damaged file, one that is no picker, one of a newer version, or one whose tensors do not fit.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such model file; train one with 'napari-caked train'")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copies: the tensors of the file would end with it, should somebody replace or remove it.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: no readable safetensors file ({error}); fetch or train it again") from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: a safetensors file, but no picker of napari-caked")
+    metadata, tensors = read_tensor_file(path, _FORMAT, kind="picker", make="train one with 'napari-caked train'")
     try:
         description = json.loads(metadata["picker"])
         if description["version"] > _VERSION:

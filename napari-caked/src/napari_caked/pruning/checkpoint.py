@@ -15,6 +15,7 @@ import torch
 from napari_caked.errors import CheckpointError, SettingsError
 from napari_caked.pruning.network import PrunerNetwork
 from napari_caked.pruning.settings import CLASSES, PatchSettings
+from napari_caked.tensor_files import read_tensor_file
 from napari_empiarreader.files import replaced_when_complete
 
 __all__ = ["PRUNER_WEIGHTS", "Pruner", "general_pruner", "load_pruner", "save_pruner"]
@@ -82,20 +83,8 @@ def load_pruner(path: str | os.PathLike[str], device: torch.device | str = "cpu"
     CheckpointError
         No such file, a damaged file, one that is no pruner, one of a newer version, or one whose tensors do not fit.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file of a pruner; 'napari-caked prune --save' writes one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copies: the tensors of the file would end with it, should somebody replace or remove it.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: no readable safetensors file ({error}); fetch or make it again") from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: a safetensors file, but no pruner of napari-caked")
+    metadata, tensors = read_tensor_file(path, _FORMAT, kind="pruner", make="'napari-caked prune --save' writes one")
     try:
         description = json.loads(metadata["pruner"])
         if description["version"] > _VERSION:

@@ -6,10 +6,11 @@
 
 A timer ticks every 16 ms in the main thread of a real napari window with the trainer docked; a gap between two ticks
 is time in which the window answered nobody. Measured three times: with nothing going on; with nothing but another
-micrograph coming into view every two seconds, which is napari's own work; and from the moment after the click on "Train"
-has been handled until all picks are shown. While the picker learns, its picks of the micrograph in view, and with
-``--score-map`` its scores, come every few seconds, and every five seconds another micrograph comes into view. With ``--bar`` the exit code tells whether the longest gap is below it. Also printed: what the main thread itself
-spent on each kind of message from the training, how often Python searched all objects for garbage (0.2 s each), and the
+micrograph coming into view every two seconds, which is napari's own work; and from the moment after the click on
+"Train" has been handled until all picks are shown. While the picker learns, its picks of the micrograph in view, and
+with ``--score-map`` its scores, come every few seconds, and every five seconds another micrograph comes into view.
+With ``--bar`` the exit code tells whether the longest gap is below it. Also printed: what the main thread itself spent
+on each kind of message from the training, how often Python searched all objects for garbage (0.2 s each), and the
 processor time that napari's process used in the worst gaps: where it is far less than the gap, other programs on this
 machine had the processor.
 """

@@ -65,15 +65,31 @@ def test_build_stores_prepared_items_and_their_card(folder, tmp_path, monkeypatc
     assert {"card.json", "card.md", "card.png"} <= {file.name for file in out.iterdir()}
 
 
+#: The program, which takes its time with every item, so that it is surely under way when it is interrupted.
+SLOWLY = """
+import time
+from napari_caked.datasets.sources.folder import FolderSource
+
+read = FolderSource.items
+
+def slowly(self, indices):
+    for found in read(self, indices):
+        time.sleep(0.02)
+        yield found
+
+FolderSource.items = slowly
+"""
+
+
 def test_a_build_that_was_cancelled_goes_on_with_the_same_command(tmp_path):
     there = tmp_path / "many"
     there.mkdir()
     for i in range(300):
         np.save(there / f"a_{i}.npy", np.full((64, 64, 64), i, np.float16))
     out = tmp_path / "many.dataset.zarr"
-    command = [sys.executable, "-m", "napari_caked.cli", "dataset", "build", str(there), "-o", str(out)]
-    command[1:3] = ["-c", "from napari_caked.cli import main; main()"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    program, words = "from napari_caked.cli import main; main()", ["dataset", "build", str(there), "-o", str(out)]
+    slow, command = [sys.executable, "-c", SLOWLY + program, *words], [sys.executable, "-c", program, *words]
+    with subprocess.Popen(slow, stderr=subprocess.PIPE, text=True) as process:
         while not (out / "parts" / "000000.json").is_file():
             assert process.poll() is None, process.stderr.read()
         os.kill(process.pid, signal.SIGINT)

@@ -65,8 +65,10 @@ def test_build_stores_prepared_items_and_their_card(folder, tmp_path, monkeypatc
     assert {"card.json", "card.md", "card.png"} <= {file.name for file in out.iterdir()}
 
 
-#: The program, which takes its time with every item, so that it is surely under way when it is interrupted.
+#: The program, which takes its time with every item, so that it is surely under way when it is interrupted; and which
+#: hears of that also where the tests run in the background of a shell, whose children begin with interrupts ignored.
 SLOWLY = """
+import signal
 import time
 from napari_caked.datasets.sources.folder import FolderSource
 
@@ -78,6 +80,7 @@ def slowly(self, indices):
         yield found
 
 FolderSource.items = slowly
+signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 

@@ -1,6 +1,7 @@
 """Particle coordinates: one table inside, every format's own frame converted at its door."""
 
 from napari_empiarreader.coordinates._star_text import read_blocks
+from napari_empiarreader.coordinates.cryosparc import read_cryosparc_fields
 from napari_empiarreader.coordinates.files import read_particles, write_particles
 from napari_empiarreader.coordinates.formats import (
     FORMATS,
@@ -26,6 +27,7 @@ __all__ = [
     "lost_in",
     "match_names",
     "read_blocks",
+    "read_cryosparc_fields",
     "read_particles",
     "read_star",
     "write_particles",

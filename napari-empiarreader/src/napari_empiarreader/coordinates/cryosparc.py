@@ -32,7 +32,7 @@ from napari_empiarreader.errors import FormatError, NothingFoundError, Truncated
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_cryosparc", "render_cryosparc"]
+__all__ = ["read_cryosparc", "read_cryosparc_fields", "render_cryosparc"]
 
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
 _SHAPE, _PATH, _MICROGRAPH = "location/micrograph_shape", "location/micrograph_path", "location/micrograph_uid"
@@ -82,6 +82,17 @@ def read_cryosparc(path: Path, options: CoordinateOptions) -> ParticleTable:
         _features(records, path),
         {"source": str(path), "cs_fields": [(name, *_kind(records.dtype[name])) for name in names]},
     )
+
+
+def read_cryosparc_fields(path: Path) -> pd.DataFrame:
+    """Every field of a ``.cs`` file, with or without locations; one of several numbers as so many columns.
+
+    Raises
+    ------
+    NothingFoundError, FormatError, TruncatedFileError
+        As :func:`read_cryosparc`.
+    """
+    return _columns(_read_records(path), path)
 
 
 def _read_records(path: Path) -> np.ndarray:
@@ -169,11 +180,15 @@ def _sizes(
 
 
 def _features(records: np.ndarray, path: Path) -> pd.DataFrame:
+    return _columns(records, path, without=(_X, _Y, _PATH)).rename(columns={_SCORE: "score"})
+
+
+def _columns(records: np.ndarray, path: Path, without: tuple[str, ...] = ()) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, np.ndarray] = {}
     for name in records.dtype.names or ():
-        if name in (_X, _Y, _PATH):
+        if name in without:
             continue
         values = records[name]
         values = values.astype(values.dtype.newbyteorder("="))
@@ -181,7 +196,7 @@ def _features(records: np.ndarray, path: Path) -> pd.DataFrame:
         if values.ndim > 1 and flat is None:
             flat = np.empty((0, int(np.prod(values.shape[1:]))), values.dtype)
         for key, column in [(name, values)] if flat is None else [(f"{name}[{i}]", c) for i, c in enumerate(flat.T)]:
-            columns["score" if key == _SCORE else key] = _texts(column, path) if column.dtype.kind in "SU" else column
+            columns[key] = _texts(column, path) if column.dtype.kind in "SU" else column
     return pd.DataFrame(columns, index=range(len(records)))
 
 

@@ -190,3 +190,17 @@ def test_mistakes_are_one_line_and_leave_nothing(words, said, folder, store, tmp
     (line,) = [line for line in told.splitlines() if line]
     assert line.startswith("error: ") and said in line
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_cryosparc_file_of_extracted_particles_is_a_source(tmp_path, monkeypatch, capsys):
+    images = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+    write_mrc(tmp_path / "s.mrc", images, 1.5)
+    fields = [("blob/path", "S8"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4"), ("alignments2D/class", "<u4")]
+    rows = [(b">s.mrc", i, 1.5, kind) for i, kind in enumerate((4, 4, 9))]
+    with (tmp_path / "p.cs").open("wb") as file:
+        np.save(file, np.array(rows, fields))
+    out = tmp_path / "p.dataset.zarr"
+    words = ("build", tmp_path / "p.cs", "--classes", "alignments2D/class", "-o", out, "--json")
+    code, said, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and json.loads(said)["classes"] == {"4": 2, "9": 1}
+    np.testing.assert_array_equal(open_store(out).images([0, 1, 2]), images)

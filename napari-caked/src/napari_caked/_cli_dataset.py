@@ -35,7 +35,7 @@ def build(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A folder of images or volumes, a stack (.mrcs, or its STAR file), or with --particles micrographs: "
+            help="A folder of images or volumes, a stack (.mrcs, or its STAR or .cs file), or with --particles micrographs: "
             "files, folders, patterns or empiar:// addresses.",
         ),
     ],
@@ -259,7 +259,7 @@ def _kind(source: list[str], particles: Path | None, box: float | None) -> str:
         return "particles"
     if len(source) > 1:
         raise SettingsError("several sources are micrographs, and need --particles and --box; name one folder or stack")
-    return "stack" if source[0].lower().endswith((".star", ".mrcs")) else "folder"
+    return "stack" if source[0].lower().endswith((".star", ".cs", ".mrcs")) else "folder"
 
 
 def _folder(

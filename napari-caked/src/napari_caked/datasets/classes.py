@@ -10,13 +10,14 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from napari_caked.datasets.ctf import CTF_WORDS
 from napari_caked.datasets.items import UNLABELLED
 from napari_caked.errors import DatasetError
 
@@ -47,11 +48,14 @@ class Said:
         What it must not be parted from, or None where the rule does not know.
     weight
         How much it counts.
+    ctf
+        Its contrast transfer, in the words of :mod:`.ctf`.
     """
 
     name: str | None
     group: str | None = None
     weight: float = 1.0
+    ctf: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -155,7 +159,7 @@ class ByFolder:
 
 @dataclass(frozen=True)
 class ByCsv:
-    """What a CSV file says: a header ``name,class`` and, if wanted, ``group`` and ``weight``.
+    """What a CSV file says: a header ``name,class`` and, if wanted, ``group``, ``weight`` and the words of :mod:`.ctf`.
 
     Attributes
     ----------
@@ -300,11 +304,24 @@ def without_items(classes: Iterable[str], names: Iterable[str | None]) -> list[s
 
 
 def _said_in(row: Mapping[str, str | None], where: str) -> Said:
-    text = (row.get("weight") or "").strip() or "1"
+    weight = _number(row, "weight", where)
+    if weight is not None and weight < 0:
+        raise DatasetError(f"{where}: the weight {weight:g} is no number of at least 0")
+    ctf = {word: number for word in CTF_WORDS if (number := _number(row, word, where)) is not None}
+    return Said(
+        class_text(row["class"]), (row.get("group") or "").strip() or None, 1.0 if weight is None else weight, ctf
+    )
+
+
+def _number(row: Mapping[str, str | None], column: str, where: str) -> float | None:
+    """A finite number of a row; None where the cell is empty or missing."""
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
     try:
-        weight = float(text)
+        number = float(text)
     except ValueError:
-        weight = math.nan
-    if not 0 <= weight < math.inf:
-        raise DatasetError(f"{where}: the weight {text!r} is no number of at least 0")
-    return Said(class_text(row["class"]), (row.get("group") or "").strip() or None, weight)
+        number = math.nan
+    if not math.isfinite(number):
+        raise DatasetError(f"{where}: the {column} {text!r} is no number{' of at least 0' * (column == 'weight')}")
+    return number

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_caked.datasets._fitting import as_stored, require_one_shape
+from napari_caked.datasets.ctf import CTF_WORDS, RELION
 from napari_caked.datasets.items import UNLABELLED, ItemSource, Record
 from napari_caked.errors import DatasetError
 from napari_empiarreader.errors import FileExistsAlreadyError, MissingLibraryError
@@ -20,6 +23,9 @@ from napari_empiarreader.progress import Progress, silent
 
 __all__ = ["export_folder", "export_hdf5", "export_stack"]
 
+#: Contrast transfer that RELION wants of each particle, and of each microscope.
+_OF_PARTICLES = ("defocus_u", "defocus_v", "defocus_angle", "phase_plate")
+_OF_OPTICS = ("voltage", "spherical_aberration", "amplitude_contrast")
 _KINDS = {"image": np.float32, "mask": np.int32, "partner": np.float32}
 
 
@@ -88,7 +94,8 @@ def export_stack(
     """Write images as a stack (``.mrcs``), and a STAR file beside it with a row for each.
 
     The class is in the column ``rlnClassNumber``, from 1 on, 0 for items without one, and by name in ``class``; the
-    group is ``rlnMicrographName``.
+    group is ``rlnMicrographName``. Contrast transfer that the items know is written as RELION wants it, with an optics
+    group for each microscope; ``nan`` where an item does not know its own.
 
     Parameters
     ----------
@@ -140,7 +147,8 @@ def export_folder(
     """Write one MRC file for each item, ``<class>_<number>.mrc`` as CAKED names them, and ``items.csv``.
 
     Masks and partners are written as ``<class>_<number>_mask.mrc`` and ``…_partner.mrc``; the table says name, class,
-    group and weight of each file, so that :func:`.folder_source` reads it again by :class:`.ByCsv`.
+    group and weight of each file, and the contrast transfer that the items know, so that :func:`.folder_source` reads
+    it again by :class:`.ByCsv`.
 
     Parameters
     ----------
@@ -185,10 +193,12 @@ def export_folder(
         temporary.open("w", newline="", encoding="utf-8") as out,
     ):
         writer = csv.writer(out)
-        writer.writerow(["name", "class", "group", "weight", "item"])
+        known = [word for word in CTF_WORDS if any(word in record.origin for record in records)]
+        writer.writerow(["name", "class", "group", "weight", "item", *known])
         for file, record in zip(files, records, strict=True):
             name = "" if record.label == UNLABELLED else source.classes[record.label]
-            writer.writerow([file.name, name, record.group, record.weight, record.name])
+            contrast = [record.origin.get(word, "") for word in known]
+            writer.writerow([file.name, name, record.group, record.weight, record.name, *contrast])
     return [*files, table]
 
 
@@ -223,13 +233,39 @@ def _write_star(star: Path, stack: Path, source: ItemSource) -> None:
         "class": [_star_text(_class_of(source, record)) for record in records],
         "weight": [record.weight for record in records],
         "item": [_star_text(record.name) for record in records],
-        "rlnOpticsGroup": [1] * len(records),
     }
-    optics: dict[str, list[object]] = {"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"]}
-    optics |= {"rlnImagePixelSize": [size[-1]]} if size is not None else {}
-    optics |= {"rlnImageSize": [records[0].shape[-1]], "rlnImageDimensionality": [2]}
+    microscopes, columns["rlnOpticsGroup"] = _microscopes(records)
+    columns |= _contrast(records, _OF_PARTICLES)
+    count = range(1, len(microscopes) + 1)
+    optics: dict[str, list[object]] = {
+        "rlnOpticsGroup": list(count),
+        "rlnOpticsGroupName": [f"opticsGroup{i}" for i in count],
+    }
+    optics |= _contrast(microscopes, _OF_OPTICS)
+    optics |= {"rlnImagePixelSize": [size[-1]] * len(count)} if size is not None else {}
+    optics |= {"rlnImageSize": [records[0].shape[-1]] * len(count), "rlnImageDimensionality": [2] * len(count)}
     with replaced_when_complete(star, overwrite=True) as temporary:
-        starfile.write({"optics": pd.DataFrame(optics), "particles": pd.DataFrame(columns)}, temporary, overwrite=True)
+        blocks = {"optics": pd.DataFrame(optics), "particles": pd.DataFrame(columns)}
+        starfile.write(blocks, temporary, overwrite=True, na_rep="nan")
+
+
+def _microscopes(records: Sequence[Record]) -> tuple[list[Record], list[object]]:
+    """One record for each optics group, and the group of each item, from 1 on."""
+    groups: dict[tuple[object, ...], int] = {}
+    first, of = [], []
+    for record in records:
+        key = tuple(record.origin.get(word) for word in _OF_OPTICS)
+        if key not in groups:
+            groups[key] = len(groups) + 1
+            first.append(record)
+        of.append(groups[key])
+    return first, list(of)
+
+
+def _contrast(records: Sequence[Record], words: Sequence[str]) -> dict[str, list[object]]:
+    """RELION's columns for what at least one of the items knows."""
+    known = [word for word in words if any(word in record.origin for record in records)]
+    return {RELION[word]: [record.origin.get(word, math.nan) for record in records] for word in known}
 
 
 def _class_of(source: ItemSource, record: Record) -> str:

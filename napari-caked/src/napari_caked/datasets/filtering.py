@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from napari_caked.datasets.frequencies import distance_from_centre, frequency, raised_cosine, shell_means, shells
+from napari_caked.datasets.items import Record
 from napari_caked.datasets.optics import Lens, transfer
 from napari_caked.datasets.sample import Canvas
 from napari_caked.datasets.steps import Transform, register, require
 from napari_caked.errors import DatasetError
 
 __all__ = ["HighPass", "LowPass", "PhaseFlip", "SoftMask", "Whiten"]
+
+#: What an item's origin may say of the microscope, beside the defocus.
+_OPTICS = ("voltage", "spherical_aberration", "amplitude_contrast", "phase_plate")
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,9 @@ class PhaseFlip(Transform):
     ----------
     defocus, astigmatism, angle
         Mean defocus and the largest less the smallest, µm of under-focus; degrees of the largest from x towards y.
-        Without a defocus each item's own origin tells: ``defocus_u``, ``defocus_v`` (Å) and ``defocus_angle``.
+        Without a defocus each item's own origin tells, as the table of particles said it (:mod:`.ctf`).
     voltage, spherical_aberration, amplitude_contrast, phase_plate
-        kV, mm, fraction, degrees.
+        kV, mm, fraction, degrees; with the item's own defocus, where its origin does not say them.
     """
 
     defocus: float | None = None
@@ -125,21 +128,36 @@ class PhaseFlip(Transform):
     phase_plate: float = 0.0
 
     def __post_init__(self) -> None:
-        self._lens(0.0, 0.0, 0.0)
+        self._lens(0.0)
 
     def work(self, canvas: Canvas) -> None:
         """Work on the canvas."""
-        if self.defocus is None:
-            lens = self._lens(*_own_focus(canvas.record.name, canvas.record.origin))
-        else:
-            lens = self._lens(self.defocus, self.astigmatism, self.angle)
+        lens = self._own_lens(canvas.record) if self.defocus is None else self._lens(self.defocus)
         sign = -torch.sign(transfer(lens, canvas.shape, canvas.voxel_size, canvas.device))
         for picture in canvas.pictures:
             picture.filter(sign)
 
-    def _lens(self, defocus: float, astigmatism: float, angle: float) -> Lens:
+    def _lens(self, defocus: float) -> Lens:
         optics = (self.voltage, self.spherical_aberration, self.amplitude_contrast, self.phase_plate)
-        return Lens(defocus, astigmatism, angle, *optics)
+        return Lens(defocus, self.astigmatism, self.angle, *optics)
+
+    def _own_lens(self, record: Record) -> Lens:
+        """The lens that an item's origin tells of."""
+        origin = record.origin
+        try:
+            first, second = float(origin["defocus_u"]), float(origin.get("defocus_v", origin["defocus_u"]))
+            focus = (first + second) / 2e4, (first - second) / 1e4, float(origin.get("defocus_angle", 0.0))
+            optics = [float(origin.get(name, getattr(self, name))) for name in _OPTICS]
+        except (KeyError, ValueError) as error:
+            known = ", ".join(origin) or "nothing"
+            raise DatasetError(
+                f"{record.name}: its defocus is not known ({error}; its origin tells {known}); give defocus to "
+                "PhaseFlip, or read the items from a table that has it (rlnDefocusU, ctf/df1_A)"
+            ) from error
+        try:
+            return Lens(*focus, *optics)
+        except DatasetError as error:
+            raise DatasetError(f"{record.name}: its {error} in the table it comes from") from error
 
 
 @register
@@ -182,17 +200,3 @@ class Whiten(Transform):
             factor = between.rsqrt()
             factor[(0,) * factor.ndim] = 0.0
             picture.filter(factor)
-
-
-def _own_focus(name: str, origin: Mapping[str, str | float | int]) -> tuple[float, float, float]:
-    """Mean defocus and astigmatism in µm, and its angle, of what an item knows of itself."""
-    try:
-        first, second = float(origin["defocus_u"]), float(origin.get("defocus_v", origin["defocus_u"]))
-        angle = float(origin.get("defocus_angle", 0.0))
-    except (KeyError, ValueError) as error:
-        known = ", ".join(origin) or "nothing"
-        raise DatasetError(
-            f"{name}: its defocus is not known ({error}; its origin tells {known}); give defocus to PhaseFlip, or read "
-            "the items from a table with defocus_u"
-        ) from error
-    return (first + second) / 2e4, (first - second) / 1e4, angle

@@ -43,11 +43,14 @@ class LazyMicrographs:
         ``Angle``; Å and degrees), ``class`` and ``diameter`` (Å).
     decoys
         What is no particle: ``class``, ``kind``, and ``radius`` in pixels.
+    settings
+        That describe them.
     """
 
     series: MicrographSeries
     particles: ParticleTable
     decoys: ParticleTable
+    settings: SimulationSettings
 
     def to_dask(self) -> dask.array.Array:
         """Array ``(micrograph, y, x)`` float32, one chunk per micrograph; a chunk is simulated when it is computed."""
@@ -83,7 +86,7 @@ def lazy_micrographs(
     """
     particles, decoys = truth_tables(bank, settings, count, progress=progress)
     series = lazy_series(settings, count, lambda index: simulate_micrograph(bank, settings, index).image, bank.name)
-    return LazyMicrographs(series, particles, decoys)
+    return LazyMicrographs(series, particles, decoys, settings)
 
 
 def lazy_series(

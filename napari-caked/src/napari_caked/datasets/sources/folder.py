@@ -175,7 +175,7 @@ class _Reader:
         for other in (mask, partner):
             if other and other.shape != image.shape:
                 raise DatasetError(f"{other.path} is {other.shape}, and {file}, to which it belongs, {image.shape}")
-        origin: dict[str, str | float | int] = {"file": str(image.path)}
+        origin: dict[str, str | float | int] = {"file": str(image.path), **said.ctf}
         origin |= {"mask": str(mask.path)} if mask else {}
         origin |= {"partner": str(partner.path)} if partner else {}
         record = Record(name, label, said.group or name, image.shape, size, said.weight, origin)

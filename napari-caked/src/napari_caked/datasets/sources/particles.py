@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_caked.datasets.classes import class_text, numbered, without_items
+from napari_caked.datasets.ctf import contrast_of, with_optics_of
 from napari_caked.datasets.items import Item, ItemSource, Record
 from napari_caked.errors import DatasetError
 from napari_empiarreader.coordinates import ParticleTable
@@ -41,7 +42,8 @@ class ParticleSource(ItemSource):
     ----------
     classes, records
         As of every source; the group of a record is its micrograph, its origin has ``micrograph``, ``row`` (of the
-        table), ``y`` and ``x`` (pixels of the micrograph) and ``box`` (pixels).
+        table), ``y`` and ``x`` (pixels of the micrograph), ``box`` (pixels), and the contrast transfer where the
+        table says it (:mod:`.ctf`).
     series
         The micrographs.
     table
@@ -252,7 +254,7 @@ def united_tables(tables: Mapping[str, ParticleTable], micrographs: Sequence[str
     if not filled:
         return ParticleTable(tuple(micrographs), np.empty((0, 3)), pd.DataFrame({"class_name": []}))
     matched = {name: table.renamed_to(micrographs) for name, table in filled.items()}
-    features = [table.features.assign(class_name=name) for name, table in matched.items()]
+    features = [with_optics_of(table).assign(class_name=name) for name, table in matched.items()]
     return ParticleTable(
         tuple(micrographs),
         np.concatenate([table.coordinates for table in matched.values()]),
@@ -336,12 +338,12 @@ def _records(
     size = None if series.pixel_size is None else (series.pixel_size,) * 2
     given: list[str | None] = [None] * len(table) if groups is None else column_of(table.features, groups, where)
     rows = table.features[_ROW].to_numpy(int)
-    counts = weights_of(table.features, weights, where)
-    for (micrograph, y, x), label, group, weight, row in zip(
-        table.coordinates.tolist(), labels.tolist(), given, counts.tolist(), rows.tolist(), strict=True
+    counts, contrasts = weights_of(table.features, weights, where), contrast_of(with_optics_of(table))
+    for (micrograph, y, x), label, group, weight, row, contrast in zip(
+        table.coordinates.tolist(), labels.tolist(), given, counts.tolist(), rows.tolist(), contrasts, strict=True
     ):
         name = series.names[int(micrograph)]
-        origin = {"micrograph": name, "row": row, "y": y, "x": x, "box": side}
+        origin = {"micrograph": name, "row": row, "y": y, "x": x, "box": side, **contrast}
         yield Record(f"{name}#{row}", label, group or name, (side, side), size, weight, origin)
 
 

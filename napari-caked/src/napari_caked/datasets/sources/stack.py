@@ -1,4 +1,4 @@
-"""Stacks of particle images (``.mrcs``) as items, with the STAR file that says what they are, or bare."""
+"""Stacks of particle images (``.mrcs``) as items, with the table that says what they are (STAR, .cs), or bare."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_caked.datasets.classes import numbered, without_items
+from napari_caked.datasets.ctf import contrast_of
 from napari_caked.datasets.items import Item, ItemSource, Record
+from napari_caked.datasets.sources._stack_tables import IMAGE, MICROGRAPH, pixel_sizes, rows_of
 from napari_caked.datasets.sources.particles import column_of, weights_of
 from napari_caked.datasets.sources.report import LeftOut, Troubles, what_is_mixed
 from napari_caked.errors import DatasetError
 from napari_empiarreader.files import LocalFile
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_empiarreader.micrographs.mrc import MrcFile
 
 __all__ = ["StackSource", "stack_source"]
-
-_IMAGE, _MICROGRAPH = "rlnImageName", "rlnMicrographName"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +31,10 @@ class StackSource(ItemSource):
     Attributes
     ----------
     classes, records
-        As of every source; the origin of a record has ``file`` and ``section`` (from 1, as RELION counts).
+        As of every source; the origin of a record has ``file``, ``section`` (from 1, as RELION counts) and ``row``
+        (of the table), and the contrast transfer where the table says it (:mod:`.ctf`).
     left_out
-        Rows of the STAR file that are not among the items, and why.
+        Rows of the table that are not among the items, and why.
     warnings
         What is uneven, and what a split cannot know.
     """
@@ -73,42 +72,44 @@ def stack_source(
     Parameters
     ----------
     path
-        STAR file whose column ``rlnImageName`` names the images (``000001@stack.mrcs``), or a stack alone.
+        STAR file whose column ``rlnImageName`` names the images (``000001@stack.mrcs``), a ``.cs`` file with
+        ``blob/path`` and ``blob/idx``, or a stack alone.
     classes
-        Column of the STAR file that holds the class (``rlnClassNumber``); without it all are of the class
-        ``class_name`` (None for none).
+        Column of the table that holds the class (``rlnClassNumber``, ``alignments2D/class``); without it all are of
+        the class ``class_name`` (None for none).
     only
         Classes to take, in the order of their labels.
     groups
-        Column that says what a split must not part; by default the micrograph, where the file has one. Without any,
+        Column that says what a split must not part; by default the micrograph, where the table has one. Without any,
         each image is a group of its own, and a warning says so.
     weights
         Column that says how much an item counts.
     pixel_size
-        Å; in place of what STAR file and stack say.
+        Å; in place of what table and stack say.
     folder
-        To which the names of stacks are relative. By default that of the STAR file, or the nearest above it in which
-        they are found: RELION counts from the folder of the project.
+        To which the names of stacks are relative. By default that of the table, or the nearest above it in which
+        they are found: RELION and cryoSPARC count from the folder of the project.
     permissive
         Leave out images that are not there, and classes without items, and tell, instead of refusing the file.
 
     Raises
     ------
     DatasetError
-        A stack is missing or damaged, has fewer sections than the STAR file names, a column is not there, a class is
+        A stack is missing or damaged, has fewer sections than the table names, a column is not there, a class is
         unknown or without items.
     """
     path, troubles = Path(path), Troubles(permissive)
-    table = _rows(path) if path.suffix.lower() == ".star" else _bare(path)
+    table = rows_of(path)
     there = [class_name] * len(table) if classes is None else column_of(table, classes, str(path))
     every, labels, asked = numbered(there, str(path), only=only)
-    column = groups or (_MICROGRAPH if _MICROGRAPH in table else None)
+    column = groups or (MICROGRAPH if MICROGRAPH in table else None)
     of = [None] * len(table) if column is None else column_of(table, column, str(path))
-    counts, sizes = weights_of(table, weights, str(path)), _pixel_sizes(table)
+    counts, sizes = weights_of(table, weights, str(path)), pixel_sizes(table)
+    contrasts = contrast_of(table)
     opened = _Stacks(Path(folder) if folder else None, path.parent)
     records, places, taken = [], [], set[str]()
     for row in np.flatnonzero(asked).tolist():
-        name = str(table[_IMAGE].iloc[row])
+        name = str(table[IMAGE].iloc[row])
         with troubles.about(name):
             if name in taken:
                 raise DatasetError(f"{name}: named twice in {path.name}; keep one of the two rows")
@@ -123,7 +124,7 @@ def stack_source(
                     stack.info.shape[1:],
                     None if size is None else (size, size),
                     float(counts[row]),
-                    {"file": stack.source.uri, "section": section + 1, "row": row},
+                    {"file": stack.source.uri, "section": section + 1, "row": row, **contrasts[row]},
                 )
             )
             places.append((number, section))
@@ -144,7 +145,7 @@ def stack_source(
 
 
 class _Stacks:
-    """Stacks that are named in a STAR file, each opened once."""
+    """Stacks that are named in a table, each opened once."""
 
     def __init__(self, folder: Path | None, home: Path) -> None:
         self.files: list[MrcFile] = []
@@ -162,7 +163,7 @@ class _Stacks:
         if number is None:
             raise DatasetError(
                 f"{name}: {stack} is not found from {self._homes[0]}{' upwards' if len(self._homes) > 1 else ''}; say "
-                "the folder to which the names in the STAR file are relative"
+                "the folder to which the names in the table are relative"
             )
         if int(section) > self.files[number].header.shape[0]:
             raise DatasetError(
@@ -186,44 +187,3 @@ def _whole(stack: MrcFile) -> MrcFile:
             "stack is cut off, copy it again"
         )
     return stack
-
-
-def _bare(path: Path) -> pd.DataFrame:
-    """Rows for all images of a stack alone."""
-    import pandas as pd
-
-    from napari_empiarreader.micrographs.mrc import read_mrc_header
-
-    sections = read_mrc_header(LocalFile(path)).shape[0]
-    return pd.DataFrame({_IMAGE: [f"{i + 1:06d}@{path.name}" for i in range(sections)]})
-
-
-def _rows(path: Path) -> pd.DataFrame:
-    """Rows of a STAR file, with those of its optics groups beside them."""
-    import pandas as pd
-
-    from napari_empiarreader.coordinates import read_blocks
-
-    blocks = {k: pd.DataFrame([v]) if isinstance(v, dict) else v for k, v in read_blocks(path).items()}
-    rows = next((block for block in blocks.values() if _IMAGE in block), None)
-    if rows is None:
-        raise DatasetError(f"{path}: no column {_IMAGE}, which names the images; is it the STAR file of the stack?")
-    optics, key = blocks.get("optics"), "rlnOpticsGroup"
-    if optics is None or optics is rows or key not in optics or key not in rows:
-        return rows
-    return rows.merge(optics[[key, *(c for c in optics if c not in rows)]], on=key, how="left", validate="many_to_one")
-
-
-def _pixel_sizes(table: pd.DataFrame) -> list[float | None]:
-    """Å per pixel of each row, as RELION 3.1 and as older ones write it."""
-    import pandas as pd
-
-    if "rlnImagePixelSize" in table:
-        sizes = pd.to_numeric(table["rlnImagePixelSize"], errors="coerce")
-    elif "rlnDetectorPixelSize" in table and "rlnMagnification" in table:
-        detector, magnification = table["rlnDetectorPixelSize"], table["rlnMagnification"]
-        # µm on the detector, divided by the magnification.
-        sizes = 1e4 * pd.to_numeric(detector, errors="coerce") / pd.to_numeric(magnification, errors="coerce")
-    else:
-        return [None] * len(table)
-    return [round(float(size), 6) if 0 < size < np.inf else None for size in sizes]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from napari_caked.datasets.sample import Sample
 from napari_caked.datasets.sources import folder_source
 from napari_caked.datasets.store import open_store
 from napari_caked.errors import DatasetError
-from napari_empiarreader.errors import FileExistsAlreadyError
+from napari_empiarreader.errors import FileExistsAlreadyError, TargetBusyError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from item_arrays import Arrays, made  # noqa: E402
@@ -100,29 +100,68 @@ def test_a_build_that_broke_off_goes_on_where_it_was(tmp_path):
     store.verify()
 
 
-def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path):
-    """The same with a process that has no time to tidy up."""
-    script = """
-import sys, time
+#: A build in a process that says how far it is, and halts there.
+ELSEWHERE = """
+import sys
 sys.path.insert(0, sys.argv[1])
 from item_arrays import made
 from napari_caked.datasets.building import build
 def tell(done, total, name):
-    print(done, flush=True)
-    time.sleep(0.05)
+    if done == int(sys.argv[3]):
+        print(done, flush=True)
+        sys.stdin.read()
 build(made(), sys.argv[2], shard_bytes=6 * 192, progress=tell)
 """
-    path = tmp_path / "a.dataset.zarr"
-    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+
+@contextmanager
+def built_elsewhere(path: Path, until: int):
+    """A process that builds at a place, and has stored so many items."""
+    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent), str(path), str(until)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while process.stdout.readline().strip() != "14":
-            assert process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
+        assert process.stdout.readline().strip() == str(until)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_build_that_is_killed_goes_on_where_it_was(tmp_path):
+    """Given a process that builds, then none other can; when it is killed, then what it leaves is in nobody's way."""
+    path = tmp_path / "a.dataset.zarr"
+    with built_elsewhere(path, 14) as process:
+        for overwrite in (False, True):
+            said = rf"a\.dataset\.zarr: process {process.pid} on .* is building this data set at this moment; wait"
+            with pytest.raises(TargetBusyError, match=said):
+                build(made(), path, overwrite=overwrite, **SMALL)
+        with pytest.raises(TargetBusyError):
+            build(made(), tmp_path / ".." / tmp_path.name / path.name, **SMALL)
+        build(made(), tmp_path / "b.dataset.zarr", **SMALL)
+        process.kill()
     source = made()
     store = build(source, path, **SMALL)
     assert len(source.read) == 20 - 12
     assert images_by_name(store) == images_by_name(build(made(), tmp_path / "whole.dataset.zarr"))
+    assert not list(tmp_path.glob(".*")), "no lock is left behind"
+
+
+def test_a_build_within_a_build_at_the_same_place_is_refused(tmp_path):
+    path, said = tmp_path / "a.dataset.zarr", f"process {os.getpid()} on .* is building"
+
+    def again(done: int, total: int, name: str) -> None:
+        with pytest.raises(TargetBusyError, match=said):
+            build(made(), path, overwrite=True)
+
+    assert len(build(made(), path, progress=again)) == 20
+    (tmp_path / f".{path.name}.lock").write_text("not a note")
+    assert len(build(made(), path)) == 20
+
+
+def test_where_nothing_can_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"file/a\.dataset\.zarr: no data set can be written there"):
+        build(made(), tmp_path / "file" / "a.dataset.zarr")
 
 
 def test_a_stopped_build_keeps_what_is_finished_and_says_so(tmp_path):

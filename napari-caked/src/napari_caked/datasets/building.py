@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_caked.datasets._columns import Entry, read_part, write_columns, write_part
 from napari_caked.datasets._fitting import as_stored, likeness, require_like, require_one_shape
+from napari_caked.datasets._lock import alone
 from napari_caked.datasets._shards import Rows, open_rows
 from napari_caked.datasets.items import Item, ItemSource
 from napari_caked.datasets.store import KEY, SUFFIX, VERSION, Store, open_store, read_about
@@ -83,6 +84,8 @@ def build(
         No items; items that cannot be stored together; the build was stopped.
     FileExistsAlreadyError
         There is something else at that place.
+    TargetBusyError
+        Another build is under way there; of one that was killed nothing is in the way.
     """
     folder = Path(path)
     if not folder.name.endswith(SUFFIX):
@@ -97,15 +100,16 @@ def build(
         # Now, and not after hours of reading.
         require_one_shape(source.records, str(folder))
     about = _about(source, recipe, dtype, compress) | {"made": dict(made or {})}
-    if folder.exists() and not overwrite:
-        _require_same(folder, about)
-    elif folder.exists():
-        _remove(folder)
-    work = _Work(folder, source, recipe, about, shard_bytes, progress, stopped)
-    work.begin()
-    work.store()
-    work.end()
-    return open_store(folder)
+    with alone(folder):
+        if folder.exists() and not overwrite:
+            _require_same(folder, about)
+        elif folder.exists():
+            _remove(folder)
+        work = _Work(folder, source, recipe, about, shard_bytes, progress, stopped)
+        work.begin()
+        work.store()
+        work.end()
+        return open_store(folder)
 
 
 def fingerprint(source: ItemSource) -> str:

@@ -116,13 +116,22 @@ def _cheaper_viewers() -> None:
     """
     from napari.settings import NapariSettings
     from npe2.manifest import _bases
+    from qtpy.QtCore import QEvent
     from qtpy.QtGui import QMovie
+    from qtpy.QtWidgets import QProgressBar
 
     if read := getattr(_bases, "_load_yaml_no_duplicates", None):  # not in every version
         known = functools.cache(read)
         _bases._load_yaml_no_duplicates = lambda stream: copy.deepcopy(known(stream.read()))
     NapariSettings._maybe_save = lambda self: None
     QMovie.start = lambda self: None
+    as_usual, style_animation = QProgressBar.event, 213  # QEvent::StyleAnimationUpdate, which PyQt does not name
+
+    def without_animation(bar: QProgressBar, event: QEvent) -> bool:
+        kind = event.type()
+        return getattr(kind, "value", kind) != style_animation and as_usual(bar, event)
+
+    QProgressBar.event = without_animation
 
 
 def _no_screen() -> str:

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +88,13 @@ class Pool:
         rows = [int(rng.integers(len(self.near[number]))) for number in classes]
         near = torch.stack([self.near[number][row] for number, row in zip(classes, rows, strict=True)])
         wide = torch.stack([self.wide[number][row] for number, row in zip(classes, rows, strict=True)])
-        return Patches(near.float(), wide.float()), torch.from_numpy(classes)
+        return Patches(near.float(), wide.float(), torch.zeros(count)), torch.from_numpy(classes)
 
     def everything(self) -> tuple[Patches, np.ndarray]:
         """All, with their classes."""
         near = torch.stack([one for part in self.near for one in part]).float()
         wide = torch.stack([one for part in self.wide for one in part]).float()
-        return Patches(near, wide), np.repeat(np.arange(len(CLASSES)), self.counts())
+        return Patches(near, wide, torch.zeros(len(near))), np.repeat(np.arange(len(CLASSES)), self.counts())
 
 
 def main() -> None:
@@ -313,7 +313,7 @@ def noisier(patches: Patches, generator: torch.Generator) -> Patches:
     added = 2.5 * torch.rand((count, 1, 1, 1), generator=generator) ** 2
     added = added * (torch.rand((count, 1, 1, 1), generator=generator) < 0.5)
     noise = torch.randn(patches.near.shape, generator=generator)
-    return Patches((patches.near + added * noise) / torch.sqrt(1 + added**2), patches.wide)
+    return replace(patches, near=(patches.near + added * noise) / torch.sqrt(1 + added**2))
 
 
 def _settings(rng: np.random.Generator, diameter: float, pixel_size: float, seed: int) -> SimulationSettings:

@@ -1,15 +1,20 @@
 """How well few labels prune picks: the tables of docs/explanation/pruning.md.
 
-    CRYO_TEST_DATA=FOLDER python tests/benchmarks/pruning.py [labels] [f1] [speed] [tuned] [--draws 100] [--pruner FILE]
+    CRYO_TEST_DATA=FOLDER python tests/benchmarks/pruning.py [labels] [trained] [bound] [f1] [speed] [--draws 100]
 
-- ``labels``: of each specimen, labels are particles; picks of the adapted general picker at a low threshold, farther
-  from every label than the match radius, are false; so are its picks on pictures of ``micrograph_quality`` that show no
-  particle and were not learned from (``junk``). 20 or 5 of each kind are drawn, everything else is told apart.
-  Particles weigh as much as all the others together. Only the heads learn (features are computed once).
-- ``tuned``: the same for a few draws with the whole network learning, as the command does, with its time.
+Places are picks of the adapted general picker at a low threshold: those within the match radius of a label are
+particles, the others are false; and its picks on pictures of ``micrograph_quality`` that show no particle and were not
+learned from (``junk``), as if they were further micrographs of the same specimen. 20 or 5 of each kind are drawn, and
+everything else is told apart. Particles weigh as much as all the others together.
+
+- ``labels``: heads that learn from the labels, and the opinion of the adapted picker, which knows none.
+- ``trained``: a few draws of the whole procedure, with pickers trained on the labels and the whole network learning, as
+  the command does, with its time.
+- ``bound``: what a picker says that was trained on every label of the training micrographs, at the best threshold that
+  there is, of the picks on the development micrographs: what these labels allow.
 - ``f1``: best F1 of the picker's own picks at a low threshold on the development micrographs: by the picker's score, by
-  the pruner's probability, and by the sum of their log-odds.
-- ``speed``: picks per second of processor time, with reading and preparing.
+  the pruner without labels, and with 20 of each kind from the training micrographs.
+- ``speed``: picks per second, with reading and preparing.
 
 No specimen here, simulated or real, is among those that the shipped weights were trained on.
 """
@@ -20,22 +25,23 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from _specimens import Specimen, data_folder, load, picks_table, score
 
-from napari_caked import pick
+from napari_caked import pick, train
 from napari_caked.checkpoint import PickerModel
 from napari_caked.general import general_picker
 from napari_caked.pruning.checkpoint import Pruner, general_pruner, load_pruner
-from napari_caked.pruning.classify import judged, learned
-from napari_caked.pruning.learning import PARTICLE, fine_tuned, log_odds, with_fitted_heads
-from napari_caked.pruning.network import folded, head_logits, pooled_features
+from napari_caked.pruning.classify import advised, judged, learned
+from napari_caked.pruning.learning import fine_tuned, log_odds, with_fitted_heads
+from napari_caked.pruning.network import Features, folded, head_logits, pooled_features
+from napari_caked.pruning.opinion import odds_of, opinion_of, taught_pickers, unprejudiced
 from napari_caked.pruning.patches import Patches, patches_of
-from napari_caked.pruning.settings import PruneSettings
-from napari_caked.settings import PickSettings
+from napari_caked.pruning.settings import PARTICLE, PruneSettings
+from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.zero_clicks import adapted, some_of
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
@@ -48,72 +54,81 @@ import pruner_weights  # noqa: E402  (for the pictures and specimens it keeps fo
 REAL = ("apoferritin_hard", "apoferritin", "beta_galactosidase")
 #: Seeds of simulated specimens, which pretraining does not use.
 SIMULATED = (20_000_001, 20_000_002, 20_000_003, 20_000_004)
-#: Least probability of a pick, most junk of a picture, and most false picks of a specimen, the best first.
-LOW, JUNK, MOST_FALSE = 0.01, 60, 4000
+#: Least probability of a pick, most junk of a picture, and width of a particle in it, pixels.
+LOW, JUNK, JUNK_WIDTH = 0.01, 60, 20.0
 SETTINGS = PruneSettings(device="cpu")
-Features = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Patches of one specimen, or their features, and which are particles (0), false picks (1), junk (2)."""
+    """Places of one specimen: particles (0), false picks (1), junk (2).
+
+    Attributes
+    ----------
+    series, picks
+        All micrographs of the specimen, and particles and false picks on them.
+    junk
+        Pictures, each a series of its own, with picks on them.
+    patches, kinds
+        Of ``picks`` and then of the junk, with the opinion of the adapted picker.
+    diameter
+        Å.
+    """
 
     name: str
+    series: MicrographSeries
+    picks: ParticleTable
+    junk: list[tuple[MicrographSeries, ParticleTable]]
     patches: Patches
     kinds: np.ndarray
+    diameter: float
 
 
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", default=["labels", "f1", "speed", "tuned"])
-    parser.add_argument("--only", nargs="+", default=[*REAL, "simulated"])
+    parser.add_argument("tables", nargs="*", default=["labels", "trained", "bound", "f1", "speed"])
+    parser.add_argument("--only", nargs="+", default=[*REAL, "barrels", "simulated"])
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--trained-draws", type=int, default=3)
     parser.add_argument("--f1-draws", type=int, default=3)
-    parser.add_argument("--most", type=int, help="take so many places of each kind at most, at random; all by default")
+    parser.add_argument("--most", type=int, default=700, help="places of each kind, at random where there are more")
     parser.add_argument("--pruner", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pruner = load_pruner(arguments.pruner) if arguments.pruner else general_pruner()
-    if {"labels", "tuned"} & set(arguments.tables):
+    if {"labels", "trained"} & set(arguments.tables):
         print("| specimen | labels of each | against | accuracy | worst decile | F1 | worst decile | by |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
-        for every in benches(arguments.only):
-            bench = every if arguments.most is None else _some(every, arguments.most)
+        for bench in benches(arguments.only, arguments.most):
             if "labels" in arguments.tables:
                 label_table(bench, pruner, arguments.draws)
-            if "tuned" in arguments.tables:
-                tuned_table(bench, pruner)
+            if "trained" in arguments.tables:
+                trained_table(bench, pruner, arguments.trained_draws)
+    real = [name for name in arguments.only if name in REAL or name == "barrels"]
+    if "bound" in arguments.tables:
+        bound_table(real)
     if "f1" in arguments.tables:
-        f1_table([name for name in arguments.only if name in REAL], pruner, arguments.f1_draws)
+        f1_table(real, pruner, arguments.f1_draws)
     if "speed" in arguments.tables:
         speed(pruner)
 
 
-def _some(bench: Bench, most: int) -> Bench:
-    """At most so many places of each kind, drawn with the seed 0."""
-    rng = np.random.default_rng(0)
-    kept = [rng.permutation(np.flatnonzero(bench.kinds == kind))[:most] for kind in np.unique(bench.kinds)]
-    rows = np.sort(np.concatenate(kept))
-    return Bench(bench.name, bench.patches[rows], bench.kinds[rows])
-
-
-def benches(names: list[str]) -> Iterator[Bench]:
-    """Every specimen's labels, false picks and the junk."""
-    junk = Patches.joined(list(_junk()))
+def benches(names: list[str], most: int) -> Iterator[Bench]:
+    """Every specimen's particles, false picks and junk."""
     for name in names:
-        if name in REAL:
+        if name == "simulated":
+            for seed in SIMULATED:
+                series, truth, diameter = _simulated(seed)
+                width = diameter / series.require_pixel_size()
+                picker = adapted(general_picker(diameter), some_of(series))
+                # Of these the picker is sure; every candidate, however improbable, makes enough that are false.
+                yield _bench(f"made-up {seed % 1000}", [(series, truth)], picker, 0.35 * width, 0.3 * width, 0.0, most)
+        else:
             specimen = load(name)
             parts = [(specimen.train, specimen.train_labels), (specimen.dev, specimen.dev_labels)]
             picker = adapted(general_picker(specimen.particle_diameter), some_of(specimen.train))
-            yield _bench(name, parts, picker, specimen.match_radius, specimen.border, junk, LOW)
-        elif name == "simulated":
-            for seed in SIMULATED:
-                series, truth, diameter = _simulated(seed)
-                picker = adapted(general_picker(diameter), some_of(series))
-                width = diameter / series.require_pixel_size()
-                # Of these the picker is sure; every candidate, however improbable, makes enough that are false.
-                yield _bench(f"made-up {seed % 1000}", [(series, truth)], picker, 0.35 * width, 0.3 * width, junk, 0.0)
+            yield _bench(name, parts, picker, specimen.match_radius, specimen.border, LOW, most)
 
 
 def _bench(
@@ -122,25 +137,38 @@ def _bench(
     picker: PickerModel,
     radius: float,
     border: float,
-    junk: Patches,
     threshold: float,
+    most: int,
 ) -> Bench:
-    found, kinds = [], []
+    images, rows, kinds = [], [], []
     for series, labels in parts:
-        wrong = false_picks(pick(series, picker, PickSettings(threshold=threshold)), labels, radius)
-        wrong = wrong.where(np.sort(np.argsort(-wrong.features["logit"].to_numpy())[: MOST_FALSE // len(parts)]))
-        for table, kind in ((labels, 0), (wrong, 1)):
-            inside = _inside(table, series.shape, border)
-            for rows, patches in patches_of(series, inside, picker.particle_diameter):
-                found.append(patches)
-                kinds.append(np.full(len(rows), kind))
-    found.append(junk)
-    kinds.append(np.full(len(junk), 2))
-    return Bench(name, Patches.joined(found), np.concatenate(kinds))
+        right, wrong = _right_and_wrong(series, labels, picker, radius, border, threshold)
+        for table, kind in ((right, 0), (wrong, 1)):
+            rows.append(table.coordinates + np.array([len(images), 0, 0]))
+            kinds.append(np.full(len(table), kind))
+        images += [series.read(index) for index in range(len(series))]
+    names = [f"{name} {i}.mrc" for i in range(len(images))]
+    joined = MicrographSeries.from_array(np.stack(images), names, parts[0][0].require_pixel_size())
+    places, kind = np.concatenate(rows), np.concatenate(kinds)
+    rng = np.random.default_rng(0)
+    kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(kind == one))[:most] for one in (0, 1)]))
+    picks, junk = ParticleTable(joined.names, places[kept]), list(_junk(picker))
+    found = [_patches(joined, picks, picker), *(_patches(*one, picker) for one in junk)]
+    whole = np.concatenate([kind[kept], np.full(sum(len(one) for _, one in junk), 2)])
+    return Bench(name, joined, picks, junk, Patches.joined(found), whole, picker.particle_diameter)
 
 
-def false_picks(picks: ParticleTable, labels: ParticleTable, radius: float) -> ParticleTable:
-    """Picks that are farther than ``radius`` pixels from every label of their micrograph."""
+def _right_and_wrong(
+    series: MicrographSeries, labels: ParticleTable, picker: PickerModel, radius: float, border: float, threshold: float
+) -> tuple[ParticleTable, ParticleTable]:
+    """Picks at a label, and the others."""
+    picks = _inside(pick(series, picker, PickSettings(threshold=threshold)), series.shape, border)
+    far = _far(picks, labels, radius)
+    return picks.where(~far), picks.where(far)
+
+
+def _far(picks: ParticleTable, labels: ParticleTable, radius: float) -> np.ndarray:
+    """``(n,)`` bool: picks that are farther than ``radius`` pixels from every label of their micrograph."""
     from scipy.spatial import cKDTree
 
     far = np.ones(len(picks), bool)
@@ -149,7 +177,14 @@ def false_picks(picks: ParticleTable, labels: ParticleTable, radius: float) -> P
         known = labels.on(int(index))
         if len(known):
             far[here] = cKDTree(known).query(picks.coordinates[here, 1:])[0] > radius
-    return picks.where(far)
+    return far
+
+
+def _patches(series: MicrographSeries, picks: ParticleTable, picker: PickerModel) -> Patches:
+    """In the order of the picks, as float16 numbers, which are what windows keep."""
+    cut = list(patches_of(series, picks, picker.particle_diameter, opinion=opinion_of((picker,))))
+    back = np.argsort(np.concatenate([rows for rows, _ in cut]))
+    return Patches.joined([patches for _, patches in cut])[back]
 
 
 def _inside(table: ParticleTable, shape: tuple[int, int], border: float) -> ParticleTable:
@@ -157,13 +192,13 @@ def _inside(table: ParticleTable, shape: tuple[int, int], border: float) -> Part
     return table.where(((yx >= border) & (yx <= np.array(shape) - 1 - border)).all(axis=1))
 
 
-def _junk() -> Iterator[Patches]:
-    """Of each picture that was kept for tests, the places that the general picker likes best."""
+def _junk(picker: PickerModel) -> Iterator[tuple[MicrographSeries, ParticleTable]]:
+    """Of each picture that was kept for tests, the places that the specimen's picker likes best."""
     for name, image, _ in pruner_weights.pictures(data_folder(), learned=False):
-        series = MicrographSeries.from_array(image, [name], 7.5)
-        picks = pick(series, adapted(general_picker(150.0), some_of(series)), PickSettings(threshold=0.0))
-        for _, patches in patches_of(series, picks.where(np.arange(min(len(picks), JUNK))), 150.0):
-            yield patches
+        series = MicrographSeries.from_array(image, [name], picker.particle_diameter / JUNK_WIDTH)
+        picks = pick(series, picker, PickSettings(threshold=0.0))
+        if len(picks):
+            yield series, picks.where(np.arange(min(len(picks), JUNK)))
 
 
 def _simulated(seed: int) -> tuple[MicrographSeries, ParticleTable, float]:
@@ -183,24 +218,67 @@ def label_table(bench: Bench, pruner: Pruner, draws: int) -> None:
         counts = [int((bench.kinds == kind).sum()) for kind in kinds]
         against = f"{counts[1]} false picks" + (f", {counts[2]} junk" if len(kinds) > 2 else "")
         accuracy, f1 = _told_apart(zero[among], bench.kinds[among])
-        print(
-            f"| {bench.name} ({counts[0]}) | 0 | {against} | {accuracy:.3f} | - | {f1:.3f} | - | shipped |", flush=True
-        )
+        print(f"| {bench.name} ({counts[0]}) | 0 | {against} | {accuracy:.3f} | - | {f1:.3f} | - | shipped |")
         for count in (20, 5):
             if min(counts) < 2 * count:
                 print(f"| {bench.name} | {count} | {against} | too few to draw from | | | | |", flush=True)
                 continue
-            results = [_one_draw(pruner, features, bench.kinds, kinds, count, draw) for draw in range(draws)]
-            _row(bench.name, count, against, results, "heads")
+            results = []
+            for draw in range(draws):
+                drawn, rest = _drawn(bench.kinds, kinds, count, draw)
+                results.append(_by_heads(pruner, features, bench.kinds, drawn, rest))
+            _row(bench.name, count, against, results, "heads, adapted picker")
 
 
-def _one_draw(
-    pruner: Pruner, features: Features, kinds: np.ndarray, used: tuple[int, ...], count: int, seed: int
+def trained_table(bench: Bench, pruner: Pruner, draws: int) -> None:
+    """The whole procedure for a few draws of 20 labels, against false picks and junk, or false picks only."""
+    for kinds in ((0, 1, 2), (0, 1)):
+        if min((bench.kinds == kind).sum() for kind in kinds) < 40:
+            continue
+        heads, whole, seconds, steps = [], [], [], []
+        for draw in range(draws):
+            drawn, rest = _drawn(bench.kinds, kinds, 20, draw)
+            began = time.process_time()
+            patches = _advised_by_taught(bench, drawn)
+            taught = time.process_time() - began
+            rest = np.random.default_rng(draw).permutation(rest)[:600]
+            used = np.concatenate([drawn, rest])
+            features, told = _features(pruner, patches[used]), bench.kinds[used]
+            here, there = np.arange(len(drawn)), np.arange(len(drawn), len(used))
+            heads.append(_by_heads(pruner, features, told, here, there))
+            began = time.process_time()
+            tuned = fine_tuned(pruner, patches[drawn], np.where(bench.kinds[drawn] == 0, PARTICLE, -1), SETTINGS)
+            seconds.append((taught, time.process_time() - began))
+            steps.append(tuned.provenance["steps of the whole network"])
+            seen = pooled_features(folded(tuned.network), patches[rest], SETTINGS.flips)
+            odds = log_odds(head_logits(tuned.network, seen)).detach().numpy()
+            whole.append(_told_apart(odds, bench.kinds[rest]))
+        against = "false picks and junk" if 2 in kinds else "false picks"
+        _row(bench.name, 20, against, heads, f"heads, trained pickers, {draws} draws")
+        spent = " + ".join(f"{one:.0f}" for one in np.mean(seconds, axis=0))
+        _row(bench.name, 20, against, whole, f"everything; steps {steps}; {spent} s of CPU, pickers and network")
+
+
+def _advised_by_taught(bench: Bench, drawn: np.ndarray) -> Patches:
+    """The patches with the opinion of pickers that were trained on what was drawn of the specimen's own places."""
+    count = len(bench.picks)
+    own = drawn[drawn < count]
+    labels, right = bench.picks.where(own), bench.kinds[own] == 0
+    taught = taught_pickers(bench.series, labels, right, bench.diameter, SETTINGS)
+    assert taught is not None  # twenty are enough
+    opinion = opinion_of(taught.pickers)
+    assert opinion is not None
+    said = [odds_of(opinion, *one) for one in [(bench.series, bench.picks), *bench.junk]]
+    odds = torch.from_numpy(np.concatenate(said))
+    odds[torch.from_numpy(own)] = torch.from_numpy(odds_of(unprejudiced(taught), bench.series, labels))
+    return replace(bench.patches, odds=odds)
+
+
+def _by_heads(
+    pruner: Pruner, features: Features, kinds: np.ndarray, drawn: np.ndarray, rest: np.ndarray
 ) -> tuple[float, float]:
-    drawn, rest = _drawn(kinds, used, count, seed)
-    classes = np.where(kinds[drawn] == 0, PARTICLE, -1)
-    tuned = with_fitted_heads(pruner, (features[0][drawn], features[1][drawn]), classes, SETTINGS)
-    odds = log_odds(head_logits(tuned.network, (features[0][rest], features[1][rest]))).detach().numpy()
+    tuned = with_fitted_heads(pruner, features[drawn], np.where(kinds[drawn] == 0, PARTICLE, -1), SETTINGS)
+    odds = log_odds(head_logits(tuned.network, features[rest])).detach().numpy()
     return _told_apart(odds, kinds[rest])
 
 
@@ -224,103 +302,95 @@ def _row(name: str, count: int, against: str, results: list[tuple[float, float]]
     print(f"| {name} | {count} | {against} | {cells} | {by} |", flush=True)
 
 
-def tuned_table(bench: Bench, pruner: Pruner, draws: int = 3) -> None:
-    """The whole procedure for a few draws of 20 labels, beside the heads alone of the same draws."""
-    kinds = (0, 1, 2)
-    if min((bench.kinds == kind).sum() for kind in kinds) < 40:
-        return
-    features = _features(pruner, bench.patches)
-    heads, whole, seconds, steps = [], [], [], []
-    for draw in range(draws):
-        drawn, rest = _drawn(bench.kinds, kinds, 20, draw)
-        rest = np.random.default_rng(draw).permutation(rest)[:600]
-        heads.append(_one_draw_on(pruner, features, bench.kinds, drawn, rest))
-        began = time.process_time()
-        tuned = fine_tuned(pruner, bench.patches[drawn], np.where(bench.kinds[drawn] == 0, PARTICLE, -1), SETTINGS)
-        seconds.append(time.process_time() - began)
-        steps.append(tuned.provenance["steps of the whole network"])
-        seen = pooled_features(folded(tuned.network), bench.patches[rest], SETTINGS.flips)
-        whole.append(_told_apart(log_odds(head_logits(tuned.network, seen)).detach().numpy(), bench.kinds[rest]))
-    _row(bench.name, 20, "600 of them", heads, f"heads, {draws} draws")
-    _row(bench.name, 20, "the same", whole, f"everything, steps {steps}, {np.mean(seconds):.0f} s of CPU")
-
-
-def _one_draw_on(
-    pruner: Pruner, features: Features, kinds: np.ndarray, drawn: np.ndarray, rest: np.ndarray
-) -> tuple[float, float]:
-    classes = np.where(kinds[drawn] == 0, PARTICLE, -1)
-    tuned = with_fitted_heads(pruner, (features[0][drawn], features[1][drawn]), classes, SETTINGS)
-    odds = log_odds(head_logits(tuned.network, (features[0][rest], features[1][rest]))).detach().numpy()
-    return _told_apart(odds, kinds[rest])
-
-
 def _features(pruner: Pruner, patches: Patches) -> Features:
-    whole, halved = pooled_features(folded(pruner.network), patches, SETTINGS.flips)
-    return whole.clone(), halved.clone()
+    return pooled_features(folded(pruner.network), patches, SETTINGS.flips)
+
+
+def bound_table(names: list[str]) -> None:
+    """What a picker with every label tells of picks on other micrographs, at the best threshold."""
+    print("\n| specimen | labels | particles, false picks | accuracy at the best threshold | at log-odds 0 |")
+    print("|---|---|---|---|---|", flush=True)
+    for name in names:
+        specimen = load(name)
+        picker = adapted(general_picker(specimen.particle_diameter), some_of(specimen.train))
+        tables = _right_and_wrong(
+            specimen.dev, specimen.dev_labels, picker, specimen.match_radius, specimen.border, LOW
+        )
+        settings = TrainingSettings(particle_diameter=specimen.particle_diameter, device="cpu")
+        opinion = opinion_of((train(specimen.train, specimen.train_labels, settings),))
+        assert opinion is not None
+        odds = [odds_of(opinion, specimen.dev, table) for table in tables]
+        kinds = np.repeat([0, 1], [len(one) for one in odds])
+        every = np.concatenate(odds)
+        thresholds = np.quantile(every, np.linspace(0, 1, 300))
+        best = max(_told_apart(every - one, kinds)[0] for one in thresholds)
+        print(
+            f"| {name} | {len(specimen.train_labels)} | {len(odds[0])}, {len(odds[1])} | {best:.3f} | "
+            f"{_told_apart(every, kinds)[0]:.3f} |",
+            flush=True,
+        )
 
 
 def f1_table(names: list[str], pruner: Pruner, draws: int) -> None:
     """Best F1 of our own picks on ``dev``, before and after pruning with labels from ``train``."""
-    print("\n| specimen | draw | picks | picker | shipped | 20 labels each | picker and pruner | AP | learning |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("\n| specimen | draw | picks | picker, F1 | AP | no labels, F1 | AP | 20 of each, F1 | AP | learning |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for name in names:
         for draw in range(draws):
             specimen = load(name, draw)
-            picker = adapted(general_picker(specimen.particle_diameter), some_of(specimen.train))
+            diameter = specimen.particle_diameter
+            picker = adapted(general_picker(diameter), some_of(specimen.train))
             picks = pick(specimen.dev, picker, PickSettings(threshold=LOW))
-            good, bad = _told(specimen, picker, draw)
-            tuned = learned(
-                specimen.train, specimen.particle_diameter, good=good, bad=bad, pruner=pruner, settings=SETTINGS
-            )
-            own = picks.features["logit"].to_numpy()
-            shipped, taught = (
-                log_odds(torch.from_numpy(judged(specimen.dev, picks, specimen.particle_diameter, one, SETTINGS)))
-                .double()
-                .numpy()
-                / one.temperature
-                for one in (pruner, tuned)
-            )
-            results = [_scored(specimen, picks, odds) for odds in (own, shipped, taught, own + taught)]
-            steps, temperature = tuned.provenance["steps of the whole network"], tuned.temperature
-            cells = " | ".join(f"{one.best_f1:.3f}" for one in results)
-            precision = f"{results[0].average_precision:.3f} to {results[-1].average_precision:.3f}"
-            learning = f"{steps} steps, temperature {temperature:.2f}"
-            print(f"| {name} | {draw} | {len(picks)} | {cells} | {precision} | {learning} |", flush=True)
+            good, bad = _marked(specimen, picker, draw)
+            began = time.process_time()
+            tuned = learned(specimen.train, diameter, good=good, bad=bad, pruner=pruner, settings=SETTINGS)
+            seconds = time.process_time() - began
+            bare = advised(pruner, specimen.dev, diameter, SETTINGS)
+            results = [score(specimen, picks)]
+            for one in (bare, tuned):
+                odds = log_odds(torch.from_numpy(judged(specimen.dev, picks, diameter, one, SETTINGS)))
+                results.append(_scored(specimen, picks, odds.double().numpy() / one.temperature))
+            steps = tuned.provenance["steps of the whole network"]
+            cells = " | ".join(f"{one.best_f1:.3f} | {one.average_precision:.3f}" for one in results)
+            learning = f"{steps} steps, trust {float(tuned.network.trust):.2f}, {seconds:.0f} s of CPU"
+            print(f"| {name} | {draw} | {len(picks)} | {cells} | {learning} |", flush=True)
 
 
-def _told(specimen: Specimen, picker: PickerModel, draw: int) -> tuple[ParticleTable, ParticleTable]:
+def _marked(specimen: Specimen, picker: PickerModel, draw: int) -> tuple[ParticleTable, ParticleTable]:
     """20 picks of the training micrographs that are at a label, and 20 that are not: as somebody marks picks."""
     rng = np.random.default_rng(draw)
-    picks = _inside(pick(specimen.train, picker, PickSettings(threshold=LOW)), specimen.train.shape, specimen.border)
-    wrong = false_picks(picks, specimen.train_labels, specimen.match_radius)
-    right = false_picks(picks, wrong, 0.5)
-    chosen = [table.where(np.sort(rng.choice(len(table), 20, replace=False))) for table in (right, wrong)]
-    return chosen[0], chosen[1]
+    tables = _right_and_wrong(
+        specimen.train, specimen.train_labels, picker, specimen.match_radius, specimen.border, LOW
+    )
+    good, bad = (table.where(np.sort(rng.choice(len(table), min(20, len(table)), replace=False))) for table in tables)
+    return good, bad
 
 
 def _scored(specimen: Specimen, picks: ParticleTable, odds: np.ndarray):  # noqa: ANN202  (an Evaluation)
-    from dataclasses import replace
-
     from scipy.special import expit
 
     return score(specimen, replace(picks, features=picks.features.assign(score=expit(odds))))
 
 
 def speed(pruner: Pruner) -> None:
-    """Picks per second, of apoferritin's micrographs with 400 picks each."""
+    """Picks per second, of apoferritin's micrographs with 400 picks each, with one picker that is asked."""
     specimen = load("apoferritin_hard")
     rng = np.random.default_rng(0)
     count = 400
     yx = [rng.uniform(40, np.array(specimen.train.shape) - 40, (count, 2)) for _ in range(len(specimen.train))]
     picks = picks_table(specimen.train.names, yx, [np.ones(count)] * len(specimen.train))
-    for flips in (4, 8, 1):
-        settings = PruneSettings(device="cpu", flips=flips)
-        wall, cpu = time.perf_counter(), time.process_time()
-        judged(specimen.train, picks, 120.0, pruner, settings)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        rate = len(picks) / cpu
-        print(f"{flips} views: {rate:.0f} picks a second of one core, {2 * rate:.0f} of two")
-        print(f"by the clock {len(picks) / wall:.0f}", flush=True)
+    asked = advised(pruner, specimen.train, specimen.particle_diameter, SETTINGS)
+    print(f"\n{len(picks)} picks on {len(specimen.train)} micrographs of {specimen.train.shape}")
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for flips in (4, 8, 1):
+            settings = PruneSettings(device="cpu", flips=flips)
+            wall, cpu = time.perf_counter(), time.process_time()
+            judged(specimen.train, picks, specimen.particle_diameter, asked, settings)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            rates = f"{len(picks) / wall:.0f} picks a second by the clock, {len(picks) / cpu:.0f} of processor time"
+            print(f"{threads} threads, {flips} views: {rates}", flush=True)
+    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,10 @@ class Loud(torch.nn.Module):
         loud = patches.wide[:, 1, middle, middle].mean(dim=(1, 2))[:, None] - 1.2
         return loud, loud
 
+    def advised(self, logits, odds):
+        assert not odds.any()  # places of a grid are no picks
+        return logits
+
 
 @pytest.fixture(scope="module")
 def image():

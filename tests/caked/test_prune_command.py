@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from napari_caked.cli import app
 from napari_caked.errors import CheckpointError
 from napari_caked.pruning.checkpoint import PRUNER_WEIGHTS, Pruner, general_pruner, load_pruner, save_pruner
-from napari_caked.pruning.classify import judged
+from napari_caked.pruning.classify import advised, judged
 from napari_caked.pruning.network import PrunerNetwork
 from napari_caked.pruning.settings import CLASSES, PruneSettings
 from napari_empiarreader.coordinates import ParticleTable, read_particles, write_particles
@@ -57,7 +57,8 @@ def test_every_pick_is_written_with_the_probability_that_the_function_gives(fold
     result = call(folder, tmp_path / "out.star")
     assert result.exit_code == 0, result.output
     series, truth = ring_data(2, size=164)
-    logits = judged(series, truth, 120.0, pruner, PruneSettings(device="cpu"))
+    settings = PruneSettings(device="cpu")
+    logits = judged(series, truth, 120.0, advised(pruner, series, 120.0, settings), settings)
     exponents = np.exp(logits.astype(float))
     odds = np.log(exponents[:, 0] / exponents[:, 1:].sum(axis=1)) / 1.5
     written = read_particles(tmp_path / "out.star")

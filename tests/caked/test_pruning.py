@@ -11,14 +11,22 @@ from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner
 from napari_caked.pruning.classify import prune
 from napari_caked.pruning.learning import allowed_classes, fine_tuned, fitted_heads, temperature_of
-from napari_caked.pruning.network import PrunerNetwork, flipped, folded, partial_loss, pooled_features, smoothed
+from napari_caked.pruning.network import (
+    Features,
+    PrunerNetwork,
+    flipped,
+    folded,
+    partial_loss,
+    pooled_features,
+    smoothed,
+)
 from napari_caked.pruning.patches import Patches, cut_patches, patches_of, prepare_for_patches
 from napari_caked.pruning.settings import CLASSES, PatchSettings, PruneSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.errors import CoordinatesError, PixelSizeError
 from napari_empiarreader.micrographs import MicrographSeries
 
-QUICK = PruneSettings(device="cpu", steps=10, folds=2, flips=4, learning_batch=8)
+QUICK = PruneSettings(device="cpu", steps=10, folds=2, flips=4, learning_batch=8, picker="none")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +121,7 @@ def test_patches_are_the_same_whatever_gain_and_offset_the_micrograph_has():
 
 
 def test_the_eight_views_are_all_different_and_the_first_is_the_patch_itself():
-    patches = Patches(torch.arange(16.0).reshape(1, 1, 4, 4), torch.rand(1, 3, 4, 4))
+    patches = Patches(torch.arange(16.0).reshape(1, 1, 4, 4), torch.rand(1, 3, 4, 4), torch.zeros(1))
     views = [flipped(patches, view).near for view in range(8)]
     torch.testing.assert_close(views[0], patches.near)
     assert len({tuple(view.flatten().tolist()) for view in views}) == 8
@@ -132,11 +140,12 @@ def test_the_second_plane_is_a_gaussian_blur_on_a_scale_of_its_own():
 
 def test_folding_normalisation_into_convolutions_changes_nothing(unlearned):
     network = PrunerNetwork(4)
-    patches = Patches(torch.randn(8, 1, 64, 64), torch.randn(8, 3, 32, 32))
+    patches = Patches(torch.randn(8, 1, 64, 64), torch.randn(8, 3, 32, 32), torch.zeros(8))
     network.train()(patches)  # statistics of its own
     network.eval()
-    for one, other in zip(pooled_features(network, patches), pooled_features(folded(network), patches), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    one, other = pooled_features(network, patches), pooled_features(folded(network), patches)
+    torch.testing.assert_close(one.whole, other.whole, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(one.halved, other.halved, atol=1e-4, rtol=1e-3)
 
 
 def test_the_loss_of_a_label_that_leaves_classes_open_is_that_of_their_sum():
@@ -153,12 +162,12 @@ def test_heads_that_are_held_fast_stay_and_heads_that_are_free_fit(unlearned):
     """Given labels, when the penalty is huge, then nothing changes; when it is small, every label is learned."""
     generator = torch.Generator().manual_seed(0)
     sizes = (unlearned.network.head.in_features, unlearned.network.halved_head.in_features)
-    features = tuple(torch.randn((20, size), generator=generator) for size in sizes)
+    features = Features(*(torch.randn((20, size), generator=generator) for size in sizes), torch.zeros(20))
     classes = np.repeat([0, -1], 10)
     held, _ = fitted_heads(unlearned.network, features, allowed_classes(classes), 1e6)
     torch.testing.assert_close(held.weight, unlearned.network.head.weight, atol=1e-4, rtol=0)
     free, _ = fitted_heads(unlearned.network, features, allowed_classes(classes), 1e-4)
-    said = (features[0] @ free.weight.T + free.bias).argmax(dim=1).numpy()
+    said = (features.whole @ free.weight.T + free.bias).argmax(dim=1).numpy()
     np.testing.assert_array_equal(said == 0, classes == 0)
 
 

@@ -18,7 +18,7 @@ from napari_caked._cli_options import (
     say,
 )
 from napari_caked.errors import LabelsError
-from napari_caked.pruning.settings import CLASSES, PruneSettings
+from napari_caked.pruning.settings import CLASSES, PICKERS, PruneSettings
 from napari_empiarreader import console
 from napari_empiarreader.errors import FormatError
 
@@ -57,6 +57,9 @@ def prune(
     ] = None,
     pixel_size: PixelSize = None,
     flips: Annotated[int, typer.Option(help="Views of each pick that are averaged: 1, 4 or 8.")] = PruneSettings.flips,
+    picker: Annotated[
+        str, typer.Option(help=f"Whose opinion is asked besides, of a picker: {', '.join(PICKERS)}.")
+    ] = PruneSettings.picker,
     seed: Annotated[int, typer.Option(min=0, help="Of learning.")] = PruneSettings.seed,
     device: Device = PruneSettings.device,
     overwrite: Overwrite = False,
@@ -65,7 +68,7 @@ def prune(
 
     The file has all columns of the picks, their probability, and the number and name of their class.
 
-    With --good and --bad, 20 of each, it is told what particles look like here.
+    With --good and --bad, 20 of each, pickers are trained on them for half a minute, and their opinion counts, too.
     """
     if output.suffix.lower() != ".star":
         raise FormatError(f"{output}: picks are written as STAR; name a file that ends in .star")
@@ -73,12 +76,12 @@ def prune(
         raise LabelsError("give both --good and --bad, or neither: learning needs some of each")
     if save is not None and good is None and labels is None:
         raise LabelsError(f"--save {save}: nothing is learned without --good and --bad, or --labels")
-    settings = PruneSettings(flips=flips, seed=seed, device=device)
+    settings = PruneSettings(flips=flips, picker=picker, seed=seed, device=device)
     for path in (output, save):
         if path is not None:
             refuse_existing(path, overwrite)
     from napari_caked.pruning.checkpoint import general_pruner, load_pruner, save_pruner
-    from napari_caked.pruning.classify import judged, learned, with_verdicts
+    from napari_caked.pruning.classify import advised, judged, learned, with_verdicts
     from napari_empiarreader import open_micrographs, write_particles
 
     began = time.monotonic()
@@ -102,6 +105,7 @@ def prune(
             settings=settings,
             progress=console.progress_line,
         )
+    pruner = advised(pruner, series, diameter, settings, progress=console.progress_line)
     logits = judged(series, found, diameter, pruner, settings, progress=console.progress_line)
     table = with_verdicts(found, logits, pruner)
     if save is not None:

@@ -21,7 +21,7 @@ from napari_caked.spacing import Spacing
 from napari_caked.tensor_files import read_tensor_file
 from napari_empiarreader.files import replaced_when_complete
 
-__all__ = ["PickerModel", "load_model", "save_model"]
+__all__ = ["PickerModel", "described_model", "load_model", "model_from", "save_model"]
 
 _FORMAT = "napari-caked picker"
 _VERSION = 3
@@ -65,9 +65,16 @@ def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: b
     """
     from safetensors.torch import save_file
 
+    description, tensors = described_model(model)
+    metadata = {"format": _FORMAT, "picker": json.dumps({"version": _VERSION, **description})}
+    with replaced_when_complete(path, overwrite=overwrite) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def described_model(model: PickerModel) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """A model as a description that JSON can hold, and its tensors by name; :func:`model_from` makes it of them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     description = {
-        "version": _VERSION,
         "network": model.network.name,
         "configuration": model.network.configuration,
         "particle_diameter": model.particle_diameter,
@@ -76,9 +83,7 @@ def save_model(path: str | os.PathLike[str], model: PickerModel, *, overwrite: b
         "spacing": asdict(model.spacing),
         "provenance": dict(model.provenance),
     }
-    metadata = {"format": _FORMAT, "picker": json.dumps(description)}
-    with replaced_when_complete(path, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, metadata)
+    return description, tensors
 
 
 def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> PickerModel:
@@ -100,25 +105,38 @@ def load_model(path: str | os.PathLike[str], device: torch.device | str = "cpu")
             )
         if description["version"] < _VERSION:
             raise CheckpointError(f"{path}: written by an older napari-caked, whose networks were others; train again")
-        network = _built(description["network"], description["configuration"], tensors)
-        model = PickerModel(
-            network=network.eval().to(device),
-            particle_diameter=float(description["particle_diameter"]),
-            preprocess=PreprocessSettings(**description["preprocess"]),
-            calibration=Calibration(**description["calibration"]),
-            spacing=Spacing(**{name: tuple(values) for name, values in description["spacing"].items()}),
-            provenance=dict(description["provenance"]),
-        )
-        if model.particle_diameter <= 0:
-            raise ValueError(f"a particle diameter of {model.particle_diameter:g} Å")
+        return model_from(description, tensors, device)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SettingsError) as error:
         if isinstance(error, CheckpointError):
             raise
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: the model file is damaged or incomplete ({reason}); train it again") from error
+
+
+def model_from(
+    description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], device: torch.device | str = "cpu"
+) -> PickerModel:
+    """The model that :func:`described_model` described.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError, RuntimeError, SettingsError
+        The description is incomplete, or the tensors do not fit it or hold values that are not finite.
+    """
+    network = _built(description["network"], description["configuration"], tensors)
+    model = PickerModel(
+        network=network.eval().to(device),
+        particle_diameter=float(description["particle_diameter"]),
+        preprocess=PreprocessSettings(**description["preprocess"]),
+        calibration=Calibration(**description["calibration"]),
+        spacing=Spacing(**{name: tuple(values) for name, values in description["spacing"].items()}),
+        provenance=dict(description["provenance"]),
+    )
+    if model.particle_diameter <= 0:
+        raise ValueError(f"a particle diameter of {model.particle_diameter:g} Å")
     numbers = torch.tensor([model.particle_diameter, model.calibration.slope, model.calibration.offset])
     if not all(bool(torch.isfinite(tensor).all()) for tensor in (*tensors.values(), numbers)):
-        raise CheckpointError(f"{path}: the model holds values that are not finite; train it again")
+        raise ValueError("it holds values that are not finite")
     return model
 
 

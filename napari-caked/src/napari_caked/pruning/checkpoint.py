@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from napari_caked.checkpoint import PickerModel, described_model, model_from
 from napari_caked.errors import CheckpointError, SettingsError
 from napari_caked.pruning.network import PrunerNetwork
 from napari_caked.pruning.settings import CLASSES, PatchSettings
@@ -23,7 +24,9 @@ __all__ = ["PRUNER_WEIGHTS", "Pruner", "general_pruner", "load_pruner", "save_pr
 #: The file that is shipped; what it was trained on is in ``pruner.md`` beside it.
 PRUNER_WEIGHTS = Path(__file__).parents[1] / "weights" / "pruner.safetensors"
 _FORMAT = "napari-caked pruner"
-_VERSION = 1
+_VERSION = 2
+#: Tensors of the pickers are named so, with the number of the picker and a dot.
+_PICKER = "picker"
 #: A file cannot make the network wider than this.
 _WIDEST = 64
 
@@ -43,12 +46,15 @@ class Pruner:
         are not.
     provenance
         How it came about, for the record.
+    pickers
+        Whose opinion it asks, of the specimen that it has learned; empty where it has learned none.
     """
 
     network: PrunerNetwork
     patches: PatchSettings = field(default_factory=PatchSettings)
     temperature: float = 1.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    pickers: tuple[PickerModel, ...] = ()
 
 
 def save_pruner(path: str | os.PathLike[str], pruner: Pruner, *, overwrite: bool = False) -> None:
@@ -62,6 +68,11 @@ def save_pruner(path: str | os.PathLike[str], pruner: Pruner, *, overwrite: bool
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in pruner.network.state_dict().items()}
+    descriptions = []
+    for number, picker in enumerate(pruner.pickers):
+        described, parts = described_model(picker)
+        descriptions.append(described)
+        tensors |= {f"{_PICKER}{number}.{name}": tensor for name, tensor in parts.items()}
     description = {
         "version": _VERSION,
         "classes": CLASSES,
@@ -69,6 +80,7 @@ def save_pruner(path: str | os.PathLike[str], pruner: Pruner, *, overwrite: bool
         "patches": asdict(pruner.patches),
         "temperature": pruner.temperature,
         "provenance": dict(pruner.provenance),
+        "pickers": descriptions,
     }
     metadata = {"format": _FORMAT, "pruner": json.dumps(description)}
     with replaced_when_complete(path, overwrite=overwrite) as temporary:
@@ -92,13 +104,17 @@ def load_pruner(path: str | os.PathLike[str], device: torch.device | str = "cpu"
                 f"{path}: written by a newer napari-caked (format {description['version']}, this one knows "
                 f"{_VERSION}); update napari-caked"
             )
+        if description["version"] < _VERSION:
+            raise CheckpointError(f"{path}: written by an older napari-caked, which asked no picker; learn again")
         if tuple(description["classes"]) != CLASSES:
             raise ValueError(f"classes {', '.join(map(str, description['classes']))}")
+        pickers, own = _pickers(description["pickers"], tensors, device)
         pruner = Pruner(
-            network=_built(int(description["width"]), tensors).eval().to(device),
+            network=_built(int(description["width"]), own).eval().to(device),
             patches=PatchSettings(**description["patches"]),
             temperature=float(description["temperature"]),
             provenance=dict(description["provenance"]),
+            pickers=pickers,
         )
         if not 0 < pruner.temperature < float("inf"):
             raise ValueError(f"a temperature of {pruner.temperature:g}")
@@ -126,6 +142,18 @@ def general_pruner() -> Pruner:
 @lru_cache(maxsize=1)
 def _shipped() -> Pruner:
     return load_pruner(PRUNER_WEIGHTS)
+
+
+def _pickers(
+    descriptions: Sequence[Mapping[str, Any]], tensors: Mapping[str, torch.Tensor], device: torch.device | str
+) -> tuple[tuple[PickerModel, ...], dict[str, torch.Tensor]]:
+    """The pickers of a file, and the tensors of it that are not theirs."""
+    own, pickers = dict(tensors), []
+    for number, description in enumerate(descriptions):
+        prefix = f"{_PICKER}{number}."
+        parts = {name.removeprefix(prefix): own.pop(name) for name in tensors if name.startswith(prefix)}
+        pickers.append(model_from(description, parts, device))
+    return tuple(pickers), own
 
 
 def _built(width: int, tensors: Mapping[str, torch.Tensor]) -> PrunerNetwork:

@@ -11,15 +11,16 @@ import torch
 from napari_caked.devices import choose_device
 from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner, general_pruner
-from napari_caked.pruning.learning import PARTICLE, fine_tuned, log_odds
+from napari_caked.pruning.learning import fine_tuned, log_odds
 from napari_caked.pruning.network import folded, head_logits, pooled_features
+from napari_caked.pruning.opinion import adapted_pickers, on_device, opinion_of, taught_pickers, unprejudiced
 from napari_caked.pruning.patches import Patches, patches_of
-from napari_caked.pruning.settings import CLASSES, PruneSettings
+from napari_caked.pruning.settings import CLASSES, PARTICLE, PruneSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 from napari_empiarreader.progress import Progress, silent
 
-__all__ = ["judged", "label_classes", "learned", "prune"]
+__all__ = ["advised", "judged", "label_classes", "learned", "prune"]
 
 _DEFAULTS = PruneSettings()
 
@@ -89,8 +90,35 @@ def prune(
             progress=progress,
             stop=stop,
         )
+    pruner = advised(pruner, series, particle_diameter, settings, progress=progress)
     logits = judged(series, picks, particle_diameter, pruner, settings, progress=progress, stop=stop)
     return with_verdicts(picks, logits, pruner)
+
+
+def advised(
+    pruner: Pruner,
+    series: MicrographSeries,
+    particle_diameter: float,
+    settings: PruneSettings = _DEFAULTS,
+    *,
+    progress: Progress = silent,
+) -> Pruner:
+    """A pruner with the pickers that it shall ask: its own, or the general one adapted to these micrographs.
+
+    Parameters
+    ----------
+    pruner
+        Its own pickers stay, unless ``settings.picker`` is ``"none"``.
+    series, particle_diameter, settings
+        As of :func:`prune`.
+    progress
+        Told after each micrograph that is looked at.
+    """
+    if settings.picker == "none":
+        return replace(pruner, pickers=())
+    if pruner.pickers:
+        return pruner
+    return replace(pruner, pickers=adapted_pickers(series, particle_diameter, settings.device, progress))
 
 
 def learned(
@@ -107,11 +135,19 @@ def learned(
 ) -> Pruner:
     """A pruner that has learned from labels on micrographs; parameters and errors as of :func:`prune`."""
     places, classes = _told(series, good, bad, labels)
-    pruner = pruner or general_pruner()
-    device = choose_device(settings.device)
+    pruner, device = pruner or general_pruner(), choose_device(settings.device)
+    taught = None
+    if settings.picker == "trained":
+        right = classes == PARTICLE
+        taught = taught_pickers(series, places, right, particle_diameter, settings, progress=progress, stop=stop)
+    if taught is not None:
+        pruner, opinion = replace(pruner, pickers=taught.pickers), unprejudiced(taught)
+    else:
+        pruner = advised(pruner, series, particle_diameter, settings, progress=progress)
+        opinion = opinion_of(on_device(pruner.pickers, device))
     parts: list[Patches] = []
     order: list[np.ndarray] = []
-    for rows, patches in patches_of(series, places, particle_diameter, pruner.patches, device):
+    for rows, patches in patches_of(series, places, particle_diameter, pruner.patches, device, opinion):
         _go_on(stop)
         parts.append(patches)
         order.append(rows)
@@ -130,12 +166,16 @@ def judged(
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
-    """Logits ``(n, classes)`` of picks that are counted into ``series``; nothing of a micrograph is kept but these."""
+    """Logits ``(n, classes)`` of picks that are counted into ``series``; nothing of a micrograph is kept but these.
+
+    Those pickers are asked that the pruner has; see :func:`advised`.
+    """
     device = choose_device(settings.device)
     network = folded(pruner.network).to(device)
     logits = np.zeros((len(picks), len(CLASSES)), np.float32)
     total = len(np.unique(picks.micrograph_index))
-    cut = patches_of(series, picks, particle_diameter, pruner.patches, device)
+    opinion = opinion_of(on_device(pruner.pickers, device))
+    cut = patches_of(series, picks, particle_diameter, pruner.patches, device, opinion)
     for done, (rows, patches) in enumerate(cut, 1):
         _go_on(stop)
         features = pooled_features(network, patches, settings.flips, settings.batch)

@@ -17,6 +17,7 @@ from napari_caked.errors import LabelsError
 from napari_caked.optimisers import AdamW
 from napari_caked.pruning.checkpoint import Pruner
 from napari_caked.pruning.network import (
+    Features,
     PrunerNetwork,
     flipped,
     head_logits,
@@ -24,7 +25,7 @@ from napari_caked.pruning.network import (
     pooled_features,
 )
 from napari_caked.pruning.patches import Patches
-from napari_caked.pruning.settings import CLASSES, PruneSettings
+from napari_caked.pruning.settings import CLASSES, PARTICLE, PruneSettings
 from napari_empiarreader.progress import Progress, silent
 
 __all__ = [
@@ -37,16 +38,15 @@ __all__ = [
     "with_fitted_heads",
 ]
 
-PARTICLE = CLASSES.index("particle")
 #: Penalties on leaving the shipped heads, of which one is chosen.
 _PENALTIES = (1.0, 0.1, 0.01)
+#: Penalty on trusting a picker more or less than the shipped network does.
+_FAITH = 0.05
 #: Batches between two looks at the labels that are held back.
 _LOOK_EVERY = 10
 #: Fewest labels on either side.
 _FEWEST = 2
 _DEFAULTS = PruneSettings()
-
-Features = tuple[torch.Tensor, torch.Tensor]
 
 
 def allowed_classes(classes: np.ndarray) -> torch.Tensor:
@@ -115,7 +115,7 @@ def fine_tuned(
     allowed = allowed_classes(np.asarray(classes)).to(patches.near.device)
     folds = _folds(allowed, settings)
     network = copy.deepcopy(pruner.network).eval().to(patches.near.device)
-    features = _detached(pooled_features(network, patches, settings.flips, settings.batch))
+    features = pooled_features(network, patches, settings.flips, settings.batch)
     penalty, _ = _best_penalty(network, features, allowed, folds)
     looks = settings.steps // _LOOK_EVERY + 1
     held_back = torch.full((looks, len(allowed)), torch.nan, device=allowed.device)
@@ -144,7 +144,8 @@ def fine_tuned(
         "held-back loss": round(found[best][1], 4),
         "seed": settings.seed,
     }
-    return Pruner(copy.deepcopy(final).eval(), pruner.patches, found[best][0], record)
+    final = copy.deepcopy(final).eval()
+    return replace(pruner, network=final, temperature=found[best][0], provenance=record)
 
 
 def with_fitted_heads(
@@ -161,16 +162,11 @@ def with_fitted_heads(
     classes, settings
         As of :func:`fine_tuned`.
     """
-    allowed = allowed_classes(np.asarray(classes)).to(features[0].device)
+    allowed = allowed_classes(np.asarray(classes)).to(features.whole.device)
     folds = _folds(allowed, settings)
     penalty, temperature = _best_penalty(pruner.network, features, allowed, folds)
     network = _with_heads(pruner.network, features, allowed, np.arange(len(allowed)), penalty)
     return replace(pruner, network=network, temperature=temperature)
-
-
-def _detached(features: Features) -> Features:
-    """Copies that gradients may be taken by; those of inference may not."""
-    return features[0].clone(), features[1].clone()
 
 
 def _folds(allowed: torch.Tensor, settings: PruneSettings) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -199,34 +195,36 @@ def _best_penalty(
     for penalty in _PENALTIES:
         held_back = torch.empty(len(allowed), device=allowed.device)
         for learn, test in folds:
-            heads = fitted_heads(network, _rows(features, learn), allowed[learn], penalty)
-            held_back[test] = log_odds(_said(heads, _rows(features, test)))
+            heads = fitted_heads(network, features[learn], allowed[learn], penalty)
+            held_back[test] = log_odds(_said(heads, features[test]))
         found.append(temperature_of(held_back, allowed[:, PARTICLE]))
     best = int(np.argmin([loss for _, loss in found]))
     return _PENALTIES[best], found[best][0]
 
 
-def _rows(features: Features, rows: np.ndarray) -> Features:
-    which = torch.from_numpy(rows)
-    return features[0][which], features[1][which]
-
-
 @dataclass(frozen=True)
-class _Head:
-    """Weights ``(classes, features)`` and biases ``(classes,)`` of a linear head."""
+class FittedHead:
+    """Weights ``(classes, features)`` and biases ``(classes,)`` of a linear head, and what it trusts a picker."""
 
     weight: torch.Tensor
     bias: torch.Tensor
+    trust: float
 
 
-def _said(heads: tuple[_Head, _Head], features: Features) -> torch.Tensor:
-    said = [one @ head.weight.T + head.bias for head, one in zip(heads, features, strict=True)]
-    return (said[0] + said[1]) / 2
+def _said(heads: tuple[FittedHead, FittedHead], features: Features) -> torch.Tensor:
+    said = [one @ head.weight.T + head.bias for head, one in zip(heads, (features.whole, features.halved), strict=True)]
+    mean = (said[0] + said[1]) / 2
+    mean[:, PARTICLE] += _mean_trust(heads) * features.odds
+    return mean
+
+
+def _mean_trust(heads: tuple[FittedHead, FittedHead]) -> float:
+    return (heads[0].trust + heads[1].trust) / 2
 
 
 def fitted_heads(
     network: PrunerNetwork, features: Features, allowed: torch.Tensor, penalty: float
-) -> tuple[_Head, _Head]:
+) -> tuple[FittedHead, FittedHead]:
     """Both heads, each by its own cross-entropy, on what the trunk says.
 
     Parameters
@@ -238,14 +236,21 @@ def fitted_heads(
     penalty
         On the square of what is added to the weights, of features with standard deviation 1.
     """
-    heads = (network.head, network.halved_head)
+    trust = float(network.trust)
     return (
-        _fitted(heads[0], features[0], allowed, penalty),
-        _fitted(heads[1], features[1], allowed, penalty),
+        _fitted(network.head, features.whole, features.odds, trust, allowed, penalty),
+        _fitted(network.halved_head, features.halved, features.odds, trust, allowed, penalty),
     )
 
 
-def _fitted(head: torch.nn.Linear, features: torch.Tensor, allowed: torch.Tensor, penalty: float) -> _Head:
+def _fitted(
+    head: torch.nn.Linear,
+    features: torch.Tensor,
+    odds: torch.Tensor,
+    trust: float,
+    allowed: torch.Tensor,
+    penalty: float,
+) -> FittedHead:
     """One head; its loss is that of :func:`.partial_loss`, in numpy, since few labels are faster there."""
     from scipy.optimize import minimize
 
@@ -258,37 +263,45 @@ def _fitted(head: torch.nn.Linear, features: torch.Tensor, allowed: torch.Tensor
     basis = np.linalg.svd(scaled, full_matrices=False)[2] if len(x) < x.shape[1] else np.eye(x.shape[1])
     reduced = scaled @ basis.T
     before, counts = x @ weight.T + bias, balanced(allowed).double().cpu().numpy()[:, None]
+    told = odds.double().cpu().numpy()
+    before[:, PARTICLE] += trust * told
     shape = (len(bias), reduced.shape[1] + 1)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        added = flat.reshape(shape)
+        added, more = flat[:-1].reshape(shape), flat[-1]
         logits = before + reduced @ added[:, :-1].T + added[:, -1]
+        logits[:, PARTICLE] += more * told
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
         likely /= likely.sum(axis=1, keepdims=True)
         right = np.maximum((likely * may_be).sum(axis=1, keepdims=True), 1e-300)
         slope = counts * (likely - likely * may_be / right)
         penalties = penalty * np.append(np.ones(reduced.shape[1]), 0.01)
         gradient = np.column_stack([slope.T @ reduced, slope.sum(axis=0)]) + 2 * penalties * added
-        total = -(counts * np.log(right)).sum() + (penalties * added**2).sum()
-        return float(total), gradient.ravel()
+        total = -(counts * np.log(right)).sum() + (penalties * added**2).sum() + _FAITH * more**2
+        return float(total), np.append(gradient, slope[:, PARTICLE] @ told + 2 * _FAITH * more)
 
-    found = minimize(loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 100})
-    added = found.x.reshape(shape)
+    size = shape[0] * shape[1]
+    # A picker may be trusted less, but never for the contrary of what it says.
+    bounds = [(None, None)] * size + [(-trust, None)]
+    found = minimize(loss, np.zeros(size + 1), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100})
+    added = found.x[:-1].reshape(shape)
     change = added[:, :-1] @ basis / deviation
     weight, bias = weight + change, bias + added[:, -1] - change @ mean
-    return _Head(*(torch.from_numpy(part).to(features) for part in (weight, bias)))
+    weight, bias = (torch.from_numpy(part).to(features) for part in (weight, bias))
+    return FittedHead(weight, bias, trust + float(found.x[-1]))
 
 
 def _with_heads(
     network: PrunerNetwork, features: Features, allowed: torch.Tensor, rows: np.ndarray, penalty: float
 ) -> PrunerNetwork:
     """A copy whose heads have learned from some of the labels."""
-    fitted = fitted_heads(network, _rows(features, rows), allowed[torch.from_numpy(rows)], penalty)
+    fitted = fitted_heads(network, features[rows], allowed[torch.from_numpy(rows)], penalty)
     copied = copy.deepcopy(network)
     with torch.no_grad():
         for head, new in zip((copied.head, copied.halved_head), fitted, strict=True):
             head.weight.copy_(new.weight)
             head.bias.copy_(new.bias)
+        copied.trust.fill_(_mean_trust(fitted))
     return copied
 
 
@@ -332,7 +345,7 @@ def jittered(patches: Patches, generator: torch.Generator) -> Patches:
     gain, wide = torch.exp(drawn(0.1)), turned.wide.clone()
     wide[:, :2] *= torch.exp(drawn(0.1))
     wide[:, :1] += drawn(0.1)
-    return Patches(turned.near * gain + drawn(0.05), wide)
+    return replace(turned, near=turned.near * gain + drawn(0.05), wide=wide)
 
 
 def temperature_of(odds: torch.Tensor, right: torch.Tensor) -> tuple[float, float]:

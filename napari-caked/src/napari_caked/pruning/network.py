@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,9 +18,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_caked.pruning.patches import WIDE_CHANNELS, Patches
-from napari_caked.pruning.settings import CLASSES
+from napari_caked.pruning.settings import CLASSES, PARTICLE
 
-__all__ = ["PrunerNetwork", "flipped", "folded", "head_logits", "partial_loss", "pooled_features"]
+__all__ = ["Features", "PrunerNetwork", "flipped", "folded", "head_logits", "partial_loss", "pooled_features"]
 
 
 #: Standard deviation of the Gaussian by which the near patch is blurred for its second plane, pixels.
@@ -52,7 +53,14 @@ class PrunerNetwork(nn.Module):
     ----------
     width
         Channels after the stem; the trunk's last map has eight times as many.
+
+    Attributes
+    ----------
+    trust
+        ``()``: what a picker's log-odds count beside the network's own; 1 until labels say otherwise.
     """
+
+    trust: torch.Tensor
 
     def __init__(self, width: int = 12) -> None:
         super().__init__()
@@ -76,6 +84,7 @@ class PrunerNetwork(nn.Module):
         self.halved = nn.Sequential(_convolution(last, last // 2, 1, 1), nn.ReLU())
         self.head = nn.Linear(2 * last + _PROFILES, len(CLASSES))
         self.halved_head = nn.Linear(last + _PROFILES, len(CLASSES))
+        self.register_buffer("trust", torch.ones(()))
 
     def features(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
         """What the two heads classify by: ``(n, 253)`` and ``(n, 157)`` at the default width."""
@@ -90,7 +99,13 @@ class PrunerNetwork(nn.Module):
     def forward(self, patches: Patches) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits ``(n, classes)`` of either head."""
         whole, halved = self.features(patches)
-        return self.head(whole), self.halved_head(halved)
+        return self.advised(self.head(whole), patches.odds), self.advised(self.halved_head(halved), patches.odds)
+
+    def advised(self, logits: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
+        """Logits ``(n, classes)`` of a head with what a picker says of the places, ``(n,)`` log-odds, added."""
+        added = torch.zeros_like(logits)
+        added[:, PARTICLE] = self.trust * odds
+        return logits + added
 
 
 def profiles(patches: Patches, blurred: torch.Tensor) -> torch.Tensor:
@@ -159,7 +174,7 @@ def flipped(patches: Patches, view: int) -> Patches:
         x = torch.rot90(x, view % 4, (2, 3))
         return x.flip(3) if view >= 4 else x
 
-    return Patches(turned(patches.near), turned(patches.wide))
+    return replace(patches, near=turned(patches.near), wide=turned(patches.wide))
 
 
 def folded(network: PrunerNetwork) -> PrunerNetwork:
@@ -175,25 +190,48 @@ def folded(network: PrunerNetwork) -> PrunerNetwork:
     return copied
 
 
-@torch.inference_mode()
-def pooled_features(
-    network: PrunerNetwork, patches: Patches, flips: int = 4, batch: int = 256
-) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True)
+class Features:
+    """What the heads classify ``n`` places by.
+
+    Attributes
+    ----------
+    whole, halved
+        ``(n, 253)`` and ``(n, 157)`` at the default width: of either head.
+    odds
+        ``(n,)`` log-odds that a picker gives the places.
+    """
+
+    whole: torch.Tensor
+    halved: torch.Tensor
+    odds: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.odds)
+
+    def __getitem__(self, rows: np.ndarray) -> Features:
+        which = torch.from_numpy(rows)
+        return Features(self.whole[which], self.halved[which], self.odds[which])
+
+
+def pooled_features(network: PrunerNetwork, patches: Patches, flips: int = 4, batch: int = 256) -> Features:
     """Features of both heads, averaged over the views: linear heads say of them the mean of what they say of each."""
     parts = []
-    for start in range(0, len(patches), batch):
-        piece = patches[slice(start, start + batch)]
-        views = [network.features(flipped(piece, view)) for view in range(flips)]
-        parts.append([torch.stack(list(features)).mean(dim=0) for features in zip(*views, strict=True)])
+    with torch.inference_mode():
+        for start in range(0, len(patches), batch):
+            piece = patches[slice(start, start + batch)]
+            views = [network.features(flipped(piece, view)) for view in range(flips)]
+            parts.append([torch.stack(list(features)).mean(dim=0) for features in zip(*views, strict=True)])
     if not parts:
-        return torch.empty(0, network.head.in_features), torch.empty(0, network.halved_head.in_features)
-    whole, halved = (torch.cat(list(part)) for part in zip(*parts, strict=True))
-    return whole, halved
+        parts = [[torch.empty(0, head.in_features) for head in (network.head, network.halved_head)]]
+    # Copies, which gradients may be taken by; those of inference may not.
+    whole, halved = (torch.cat(list(part)).clone() for part in zip(*parts, strict=True))
+    return Features(whole, halved, patches.odds)
 
 
-def head_logits(network: PrunerNetwork, features: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """What the two heads say of features together: the mean of their logits ``(n, classes)``."""
-    return (network.head(features[0]) + network.halved_head(features[1])) / 2
+def head_logits(network: PrunerNetwork, features: Features) -> torch.Tensor:
+    """What the two heads and a picker say of features together: the mean of their logits ``(n, classes)``."""
+    return network.advised((network.head(features.whole) + network.halved_head(features.halved)) / 2, features.odds)
 
 
 def partial_loss(logits: torch.Tensor, allowed: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ one after the other, and only one of them is in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,11 @@ from napari_caked.pruning.settings import PatchSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 
-__all__ = ["WIDE_CHANNELS", "Patches", "cut_patches", "patches_of", "prepare_for_patches"]
+__all__ = ["WIDE_CHANNELS", "Opinion", "Patches", "cut_patches", "patches_of", "prepare_for_patches"]
+
+#: Log-odds ``(m,)`` that somebody gives places of one micrograph: of its image ``(y, x)``, its name, Å per pixel, the
+#: rows ``(m,)`` of the picks, and their places ``(m, 2)`` in pixels.
+Opinion = Callable[[np.ndarray, str, float, np.ndarray, np.ndarray], np.ndarray]
 
 #: Mean, deviation and share of specimen of each pixel of the wide patch.
 WIDE_CHANNELS = 3
@@ -41,26 +45,30 @@ class Patches:
         ``(n, 1, side, side)`` float32, each with median 0 and robust deviation 1; the pick is at pixel ``side // 2``.
     wide
         ``(n, 3, wide_side, wide_side)`` float32, on the scale of the micrograph: mean, deviation, share of specimen.
+    odds
+        ``(n,)`` float32 log-odds of being a particle that a picker gives the places; 0 where none was asked.
     """
 
     near: torch.Tensor
     wide: torch.Tensor
+    odds: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.near)
 
     def __getitem__(self, which: np.ndarray | torch.Tensor | slice) -> Patches:
         which = torch.from_numpy(which) if isinstance(which, np.ndarray) else which
-        return Patches(self.near[which], self.wide[which])
+        return Patches(self.near[which], self.wide[which], self.odds[which])
 
     def to(self, device: torch.device | str) -> Patches:
         """The same on another device."""
-        return Patches(self.near.to(device), self.wide.to(device))
+        return Patches(self.near.to(device), self.wide.to(device), self.odds.to(device))
 
     @staticmethod
     def joined(parts: list[Patches]) -> Patches:
         """All of them, in their order."""
-        return Patches(torch.cat([part.near for part in parts]), torch.cat([part.wide for part in parts]))
+        near, wide, odds = (torch.cat([getattr(part, name) for part in parts]) for name in ("near", "wide", "odds"))
+        return Patches(near, wide, odds)
 
 
 def prepare_for_patches(
@@ -137,7 +145,7 @@ def cut_patches(
         "zeros",
         "bilinear",
     )
-    return Patches(_locally_normalised(near), wide)
+    return Patches(_locally_normalised(near), wide, near.new_zeros(len(near)))
 
 
 def patches_of(
@@ -146,6 +154,7 @@ def patches_of(
     particle_diameter: float,
     settings: PatchSettings = _DEFAULTS,
     device: torch.device | str = "cpu",
+    opinion: Opinion | None = None,
 ) -> Iterator[tuple[np.ndarray, Patches]]:
     """Patches around picks, one micrograph after the other, each read and prepared once.
 
@@ -159,6 +168,8 @@ def patches_of(
         Å.
     settings, device
         How, and where.
+    opinion
+        Of a picker, asked for each micrograph.
 
     Yields
     ------
@@ -179,7 +190,12 @@ def patches_of(
         index = int(index_of[rows[0]])
         image = series.read(index)
         working, step = prepare_for_patches(image, series.names[index], particle_diameter, pixel_size, settings, device)
-        yield rows, cut_patches(working, picks.coordinates[rows, 1:], step, settings)
+        yx = picks.coordinates[rows, 1:]
+        patches = cut_patches(working, yx, step, settings)
+        if opinion is not None:
+            odds = torch.from_numpy(opinion(image, series.names[index], pixel_size, rows, yx))
+            patches = replace(patches, odds=odds.to(patches.odds))
+        yield rows, patches
 
 
 def _sampled(

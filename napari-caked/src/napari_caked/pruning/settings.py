@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from napari_caked.errors import SettingsError
 
-__all__ = ["CLASSES", "PatchSettings", "PruneSettings"]
+__all__ = ["CLASSES", "PARTICLE", "PICKERS", "PatchSettings", "PruneSettings"]
 
 #: What a pick may be. ``contaminant``: ice, aggregates, gold, broken particles; ``carbon``: the film and its edge;
 #: ``background``: nothing, or a place between particles.
 CLASSES = ("particle", "contaminant", "carbon", "background")
+PARTICLE = CLASSES.index("particle")
+#: Whose opinion is asked beside the network's own: pickers trained on the labels, the general picker adapted to the
+#: micrographs without labels, or nobody.
+PICKERS = ("trained", "adapted", "none")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class PruneSettings:
         Most batches that the whole network learns from, after its heads have; and its rate.
     learning_batch
         Patches in such a batch.
+    picker
+        One of :data:`PICKERS`. Where there are no labels, or fewer than ten particles among them, the adapted picker
+        stands for trained ones.
+    picker_steps
+        Batches that such a picker learns from.
     seed
         Of everything random in learning.
     """
@@ -73,13 +82,24 @@ class PruneSettings:
     steps: int = 60
     step_size: float = 2e-4
     learning_batch: int = 32
+    picker: str = "trained"
+    picker_steps: int = 120
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.flips not in (1, 4, 8):
             raise SettingsError(f"flips: {self.flips} is not 1, 4 or 8")
-        for name, least in (("batch", 1), ("folds", 2), ("steps", 0), ("learning_batch", 2), ("seed", 0)):
+        for name, least in (
+            ("batch", 1),
+            ("folds", 2),
+            ("steps", 0),
+            ("learning_batch", 2),
+            ("picker_steps", 2),
+            ("seed", 0),
+        ):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name}: {getattr(self, name)} is too few; give {least} or more")
+        if self.picker not in PICKERS:
+            raise SettingsError(f"picker: {self.picker!r} is not {', '.join(PICKERS)}")
         if not self.step_size > 0:
             raise SettingsError(f"step_size: {self.step_size} teaches nothing; give more than 0")

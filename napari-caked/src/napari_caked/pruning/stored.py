@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner
 from napari_caked.pruning.learning import fine_tuned
 from napari_caked.pruning.network import folded, head_logits, pooled_features
-from napari_caked.pruning.patches import WIDE_CHANNELS, Patches, patches_of
+from napari_caked.pruning.patches import WIDE_CHANNELS, Opinion, Patches, patches_of
 from napari_caked.pruning.settings import PatchSettings, PruneSettings
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
@@ -23,8 +23,9 @@ from napari_empiarreader.progress import Progress, silent
 
 __all__ = ["StoredPatches", "judged_patches", "learned_from_patches", "store_patches"]
 
-#: File of the near patches, which a viewer may map by itself; the file of the wide ones lies beside it.
-NEAR, _WIDE = "near.npy", "wide.npy"
+#: File of the near patches, which a viewer may map by itself; those of the wide ones and of what a picker says lie
+#: beside it.
+NEAR, _WIDE, _ODDS = "near.npy", "wide.npy", "odds.npy"
 _DEFAULTS = PruneSettings()
 _PATCHES = PatchSettings()
 
@@ -39,27 +40,32 @@ class StoredPatches:
         ``(n, side, side)`` float16, memory-mapped.
     wide
         ``(n, 3, wide_side, wide_side)`` float16, memory-mapped.
+    odds
+        ``(n,)`` float32: what a picker said of them, as of :class:`.Patches`.
     """
 
     near: np.ndarray
     wide: np.ndarray
+    odds: np.ndarray
 
     @staticmethod
     def open(folder: str | os.PathLike[str]) -> StoredPatches | None:
         """Those in a folder, or None where they are missing or not complete."""
-        files = [Path(folder) / name for name in (NEAR, _WIDE)]
+        files = [Path(folder) / name for name in (NEAR, _WIDE, _ODDS)]
         if not all(file.is_file() for file in files):
             return None
-        near, wide = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
-        return StoredPatches(near, wide)
+        near, wide, odds = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
+        return StoredPatches(near, wide, np.array(odds))
 
     def __len__(self) -> int:
         return len(self.near)
 
     def patches(self, rows: np.ndarray | slice, device: torch.device | str = "cpu") -> Patches:
         """Some of them as the network takes them."""
-        near, wide = (torch.from_numpy(np.array(part[rows])).float().to(device) for part in (self.near, self.wide))
-        return Patches(near[:, None], wide)
+        near, wide, odds = (
+            torch.from_numpy(np.array(part[rows])).float().to(device) for part in (self.near, self.wide, self.odds)
+        )
+        return Patches(near[:, None], wide, odds)
 
 
 def store_patches(
@@ -69,6 +75,7 @@ def store_patches(
     folder: str | os.PathLike[str],
     settings: PatchSettings = _PATCHES,
     *,
+    opinion: Opinion | None = None,
     device: str = "auto",
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
@@ -83,23 +90,28 @@ def store_patches(
         Where; what is there is replaced when all is cut.
     settings, device
         How, and where.
+    opinion
+        Of a picker, asked for each micrograph.
     progress, stop
         Told and asked after each micrograph; where ``stop`` says yes, :class:`KeyboardInterrupt` is raised.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     count, side, wide_side = len(picks), settings.side, settings.wide_side
-    shapes = {NEAR: (count, side, side), _WIDE: (count, WIDE_CHANNELS, wide_side, wide_side)}
+    shapes = {NEAR: (count, side, side), _WIDE: (count, WIDE_CHANNELS, wide_side, wide_side), _ODDS: (count,)}
     parts = {name: folder / f"{name}.part" for name in shapes}
     maps = {
-        name: np.lib.format.open_memmap(parts[name], mode="w+", dtype=np.float16, shape=shape)
+        name: np.lib.format.open_memmap(
+            parts[name], mode="w+", dtype=np.float32 if name == _ODDS else np.float16, shape=shape
+        )
         for name, shape in shapes.items()
     }
     total = len(np.unique(picks.micrograph_index))
-    parts_of = patches_of(series, picks, particle_diameter, settings, choose_device(device))
+    parts_of = patches_of(series, picks, particle_diameter, settings, choose_device(device), opinion)
     for done, (rows, patches) in enumerate(parts_of, start=1):
         maps[NEAR][rows] = patches.near[:, 0].half().cpu().numpy()
         maps[_WIDE][rows] = patches.wide.half().cpu().numpy()
+        maps[_ODDS][rows] = patches.odds.cpu().numpy()
         progress(done, total, f"cut out of {series.names[int(picks.micrograph_index[rows[0]])]}")
         if stop():
             raise KeyboardInterrupt
@@ -151,6 +163,7 @@ def learned_from_patches(
     pruner: Pruner,
     settings: PruneSettings = _DEFAULTS,
     *,
+    odds: np.ndarray | None = None,
     progress: Progress = silent,
     stop: Callable[[], bool] = lambda: False,
 ) -> Pruner:
@@ -160,6 +173,8 @@ def learned_from_patches(
     ----------
     good, bad
         ``(k,)`` int: which of them.
+    odds
+        ``(len(good) + len(bad),)`` log-odds of a picker that has not learned from them; those that are stored if None.
     stored, pruner, settings, progress, stop
         As :func:`.fine_tuned` takes them.
 
@@ -174,4 +189,6 @@ def learned_from_patches(
     rows = np.concatenate([good, bad]).astype(int)
     classes = np.concatenate([np.zeros(len(good), int), np.full(len(bad), -1)])
     patches = stored.patches(rows, choose_device(settings.device))
+    if odds is not None:
+        patches = replace(patches, odds=torch.from_numpy(odds).to(patches.odds))
     return fine_tuned(pruner, patches, classes, settings, progress=progress, stop=stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ import numpy as np
 
 from napari_caked.widgets._inbox import Inbox
 from napari_caked.widgets._prune_messages import (
+    ASKING,
     CUTTING,
     JUDGING,
     LEARNING,
+    LOOKING,
     MAPPING,
+    TRAINING,
     JunkFound,
     JunkJob,
     PruneJob,
@@ -26,6 +30,8 @@ from napari_empiarreader.progress import Progress
 
 if TYPE_CHECKING:
     from napari_caked.pruning.checkpoint import Pruner
+    from napari_caked.pruning.settings import PruneSettings
+    from napari_caked.pruning.stored import StoredPatches
 
 __all__ = ["answers"]
 
@@ -39,22 +45,57 @@ def _verdicts(job: PruneJob, inbox: Inbox) -> Iterator[Verdicts]:
     """Cut patches where there are none yet, learn from marks where there are some, judge all picks."""
     from napari_caked.pruning.classify import with_verdicts
     from napari_caked.pruning.settings import PruneSettings
-    from napari_caked.pruning.stored import StoredPatches, judged_patches, learned_from_patches, store_patches
+    from napari_caked.pruning.stored import StoredPatches, judged_patches
 
     pruner, settings = _pruner_in(job.pruner), PruneSettings(device=job.device)
-    stored = StoredPatches.open(job.folder)
-    if stored is None:
-        series = _series(job, inbox)
-        stored = store_patches(
-            *(series, job.picks, job.particle_diameter, job.folder, pruner.patches),
-            device=job.device,
-            progress=_teller(inbox, CUTTING),
-        )
+    stored = StoredPatches.open(job.folder) or _cut(job, pruner, settings, inbox)
     if job.good is not None and job.bad is not None:
-        heard = _teller(inbox, LEARNING)
-        pruner = learned_from_patches(stored, job.good, job.bad, pruner, settings, progress=heard)
+        pruner, stored = _learned(job, pruner, stored, settings, inbox)
     logits = judged_patches(stored, pruner, settings, progress=_teller(inbox, JUDGING))
     yield Verdicts(with_verdicts(job.picks, logits, pruner), _as_bytes(pruner))
+
+
+def _cut(job: PruneJob, pruner: Pruner, settings: PruneSettings, inbox: Inbox) -> StoredPatches:
+    """Patches of all picks, with what the picker says that is adapted to these micrographs."""
+    from napari_caked.devices import choose_device
+    from napari_caked.pruning.classify import advised
+    from napari_caked.pruning.opinion import on_device, opinion_of
+    from napari_caked.pruning.stored import store_patches
+
+    series = _series(job, inbox)
+    asked = advised(pruner, series, job.particle_diameter, settings, progress=_teller(inbox, LOOKING))
+    return store_patches(
+        *(series, job.picks, job.particle_diameter, job.folder, pruner.patches),
+        opinion=opinion_of(on_device(asked.pickers, choose_device(job.device))),
+        device=job.device,
+        progress=_teller(inbox, CUTTING),
+    )
+
+
+def _learned(
+    job: PruneJob, pruner: Pruner, stored: StoredPatches, settings: PruneSettings, inbox: Inbox
+) -> tuple[Pruner, StoredPatches]:
+    """What marks teach, and the patches with the opinion of the pickers that were trained on them, if so wished."""
+    from napari_caked.pruning.opinion import odds_of, opinion_of, taught_pickers, unprejudiced
+    from napari_caked.pruning.stored import learned_from_patches
+
+    assert job.good is not None and job.bad is not None
+    rows = np.concatenate([job.good, job.bad])
+    series, labels = _series(job, inbox), job.picks.where(rows)
+    right = np.arange(len(rows)) < len(job.good)
+    told, taught = None, None
+    if job.train_picker:
+        heard = _teller(inbox, TRAINING)
+        taught = taught_pickers(series, labels, right, job.particle_diameter, settings, progress=heard)
+    if taught is not None:
+        told = odds_of(unprejudiced(taught), series, labels)
+        opinion = opinion_of(taught.pickers)
+        assert opinion is not None  # there are two
+        stored = replace(stored, odds=odds_of(opinion, series, job.picks, progress=_teller(inbox, ASKING)))
+        pruner = replace(pruner, pickers=taught.pickers)
+    heard = _teller(inbox, LEARNING)
+    learned = learned_from_patches(stored, job.good, job.bad, pruner, settings, odds=told, progress=heard)
+    return learned, stored
 
 
 def _junk(job: JunkJob, inbox: Inbox) -> Iterator[JunkFound]:

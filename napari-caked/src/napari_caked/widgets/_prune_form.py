@@ -63,6 +63,12 @@ class PruneForm:
         column.setContentsMargins(6, 6, 6, 6)
         column.addLayout(self._data(viewer))
         column.addLayout(self._jobs())
+        self.train_picker = QCheckBox("Train a picker on the marks, too")
+        self.train_picker.setChecked(True)
+        self.train_picker.setToolTip(
+            "From ten good marks on: better verdicts, half a minute and a look at all micrographs later"
+        )
+        column.addWidget(self.train_picker)
         self.progress, self.overall = QProgressBar(), QProgressBar()
         self.overall.setMaximumHeight(14)
         for bar in (self.progress, self.overall):
@@ -136,7 +142,15 @@ class PruneForm:
     def set_busy(self, on: bool, *, judged: bool, learnable: bool) -> None:
         """Offer what can be done while a job is under way, or while none is."""
         self.cancel.setEnabled(on)
-        for widget in (self.picks, self.micrographs, self.diameter, self.pixel_size, self.judge, self.map_junk):
+        for widget in (
+            self.picks,
+            self.micrographs,
+            self.diameter,
+            self.pixel_size,
+            self.judge,
+            self.map_junk,
+            self.train_picker,
+        ):
             widget.setEnabled(not on)
         self.learn.setEnabled(not on and learnable)
         for part in (self.histogram, self.slider, self.save):

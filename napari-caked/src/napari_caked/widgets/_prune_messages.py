@@ -10,7 +10,8 @@ from napari_empiarreader.coordinates import ParticleTable
 
 __all__ = ["JunkFound", "JunkJob", "PruneJob", "Verdicts"]
 
-CUTTING, LEARNING, JUDGING, MAPPING = "Cutting patches", "Learning from marks", "Judging picks", "Mapping junk"
+LOOKING, CUTTING, TRAINING, ASKING = "Looking around", "Cutting patches", "Training a picker", "Asking the picker"
+LEARNING, JUDGING, MAPPING = "Learning from marks", "Judging picks", "Mapping junk"
 """The parts of a job, as the user reads them."""
 
 
@@ -21,7 +22,8 @@ class PruneJob:
     Attributes
     ----------
     names, shape, dtype, pixel_size, source
-        Of the micrographs, as in :class:`._messages.Job`; they are asked for only where there are no patches yet.
+        Of the micrographs, as in :class:`._messages.Job`;
+        they are asked for only where there are no patches yet, and for pickers that are trained.
     picks
         Counted into ``names``.
     particle_diameter
@@ -32,6 +34,8 @@ class PruneJob:
         As settings call it.
     good, bad
         ``(k,)`` int: picks to learn from first; None learns nothing.
+    train_picker
+        Whether pickers are trained on them, too, and asked.
     pruner
         Content of a file to begin with; None means the pruner that is shipped.
     """
@@ -47,6 +51,7 @@ class PruneJob:
     device: str = "auto"
     good: np.ndarray | None = None
     bad: np.ndarray | None = None
+    train_picker: bool = True
     pruner: bytes | None = None
 
 

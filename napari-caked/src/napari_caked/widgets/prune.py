@@ -25,10 +25,13 @@ from napari_caked.widgets._prune_form import PruneForm
 from napari_caked.widgets._prune_junk import JunkLayer
 from napari_caked.widgets._prune_marks import Marks
 from napari_caked.widgets._prune_messages import (
+    ASKING,
     CUTTING,
     JUDGING,
     LEARNING,
+    LOOKING,
     MAPPING,
+    TRAINING,
     JunkFound,
     JunkJob,
     PruneJob,
@@ -181,8 +184,10 @@ class PickPruner(QWidget):
             folder=str(self._folder_of(picks, diameter, pixel_size)),
             good=good,
             bad=bad,
+            train_picker=self.form.train_picker.isChecked(),
         )
-        self._begin(job, series, (_STARTING, CUTTING, *((LEARNING,) if learn else ()), JUDGING))
+        training = (TRAINING, ASKING) if job.train_picker else ()
+        self._begin(job, series, (_STARTING, *((*training, LEARNING) if learn else (LOOKING, CUTTING)), JUDGING))
 
     def map_junk(self) -> None:
         """Find ice, carbon, gold and dirt on all micrographs, show them, and flag the picks that lie there."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from napari_caked.datasets.affine import pulled, sheared, whitening
 from napari_caked.datasets.augment_geometry import Rotate, Scale, Shift
@@ -60,8 +61,26 @@ def test_geometry_keeps_the_variance_of_white_noise_within_two_per_cent(step, sh
         before = noise(shape, index, device)
         ratios.append(float(step(before, index=index).image.var() / before.image.var()))
     # Of one picture of 64² the variance has an error of 2 % itself: mirrored corners replace a part of the pixels.
-    single = 0.05 if len(shape) == 2 else 0.025
+    # A magnified volume shows fewer of its voxels, and its variance is of fewer numbers.
+    single = 0.05 if len(shape) == 2 else 0.025 if isinstance(step, Scale) else 0.02
     assert np.mean(ratios) == pytest.approx(1, abs=0.01) and max(abs(r - 1) for r in ratios) < single, ratios
+
+
+@pytest.mark.parametrize("degrees", [0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0, 10.0, 90.5])
+def test_turns_of_any_size_keep_the_variance_of_white_noise(degrees):
+    """Given a turn about an axis of the image or any other, then the variance of noise is kept.
+
+    If it is small, places far apart lie between voxels alike, and the fractions on two axes go together.
+    """
+    dice = np.random.default_rng(round(10 * degrees))
+    volumes = [noise((48, 48, 48), seed).image for seed in range(3)]
+    for axis in ([0.0, 1.0, 0.0], *dice.normal(size=(2, 3)).tolist()):
+        turn = Rotation.from_rotvec(np.radians(degrees) * np.array(axis) / np.linalg.norm(axis))
+        matrix = torch.from_numpy(turn.as_matrix())
+        factor = whitening((48, 48, 48), matrix, "cpu")
+        turned = [torch.fft.irfftn(torch.fft.rfftn(one) * factor, s=one.shape) for one in pulled(volumes, matrix)]
+        ratios = [float(after.var() / before.var()) for after, before in zip(turned, volumes, strict=True)]
+        assert np.mean(ratios) == pytest.approx(1, abs=0.01) and max(abs(r - 1) for r in ratios) < 0.02, (axis, ratios)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -137,7 +156,7 @@ def test_turning_agrees_with_splines_of_high_order():
     turn = (done.points[:3] - done.points[3]).numpy().T  # where the axes went
     expected = ndimage.affine_transform(volume, turn.T, 18 - turn.T @ np.full(3, 18.0), order=5, mode="mirror")
     # What is left is the error of linear interpolation about its mean, which differs from voxel to voxel.
-    assert np.abs(done.image.numpy() - expected).max() < 0.04
+    assert np.abs(done.image.numpy() - expected).max() < 0.045
     assert np.linalg.norm(done.image.numpy() - expected) < 0.03 * np.linalg.norm(volume)
     picture = blobs((48, 48), [[20.0, 30.0], [30, 25]], (1, 1), 2.0)
     for angle in (0.3, 1.2, -2.6):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from napari_caked.datasets.frequencies import axis_frequencies, frequency
+from napari_caked.datasets.frequencies import frequency
 from napari_caked.datasets.optics import Lens, transfer
 from napari_caked.datasets.sample import Canvas
 from napari_caked.datasets.steps import Augmentation, Dice, Range, register, require, require_range
@@ -160,26 +161,22 @@ def missing_wedge(
 
     The projection at tilt a measures the plane ``kz = kx tan a``.
     """
-    kz, _, kx = axis_frequencies(shape, voxel_size, device)
+    kz, kx = np.fft.fftfreq(shape[0], voxel_size[0])[:, None], np.fft.rfftfreq(shape[2], voxel_size[2])
+    rounding = 1e-9 * float(np.abs(kz).max() + kx.max())
 
-    def passed(kx: torch.Tensor) -> torch.Tensor:
-        if highest - lowest >= 180:
-            return torch.ones_like(kz * kx, dtype=torch.bool)
-        # Between the first plane and the last, seen from either side. In double precision: a frequency on the very
-        # edge is measured.
+    def passed(kx: np.ndarray) -> np.ndarray:
+        # Between the first plane and the last, seen from either side; a frequency on the very edge is measured.
         first, last = (
-            kz.double() * math.cos(math.radians(angle)) - kx.double() * math.sin(math.radians(angle))
-            for angle in (lowest, highest)
+            kz * math.cos(math.radians(angle)) - kx * math.sin(math.radians(angle)) for angle in (lowest, highest)
         )
-        rounding = 1e-9 * (kz.abs().max() + kx.abs().max())
         forward = (first >= -rounding) & (last <= rounding)
-        return forward | ((first <= rounding) & (last >= -rounding))
+        return np.asarray(forward | ((first <= rounding) & (last >= -rounding)))
 
-    measured = passed(kx)
+    measured = passed(kx) if highest - lowest < 180 else np.ones((len(kz), len(kx)), bool)
     # Nyquist of the last axis is its own negative: measured from either side.
     if shape[-1] % 2 == 0:
-        measured[..., -1:] |= passed(-kx)[..., -1:]
-    return measured.float().expand(*shape[:-1], shape[-1] // 2 + 1)
+        measured[:, -1:] |= passed(-kx[-1:])
+    return torch.from_numpy(measured[:, None].astype(np.float32)).to(device).expand(*shape[:-1], len(kx))
 
 
 def _frequency(canvas: Canvas) -> torch.Tensor:

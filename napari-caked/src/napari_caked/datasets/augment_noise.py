@@ -40,8 +40,8 @@ class GaussianNoise(Augmentation):
         """Work on the canvas."""
         deviation = dice.uniform(*self.deviation)
         for picture in canvas.seen:
-            noise = white_waves(picture.shape, dice, picture.device)
-            picture.waves = noise.mul_(deviation * picture.deviation()).add_(picture.waves)
+            noise = white_waves(picture.shape, dice, picture.device, deviation * picture.deviation())
+            picture.waves = noise.add_(picture.waves)
 
 
 @register
@@ -73,7 +73,7 @@ class ColouredNoise(Augmentation):
         amplitude = _amplitude(self.spectrum, canvas.shape, canvas.device)
         for picture in canvas.seen:
             noise = white_waves(picture.shape, dice, picture.device).mul_(amplitude)
-            picture.waves = noise.mul_(deviation * picture.deviation()).add_(picture.waves)
+            picture.waves = torch.add(picture.waves, noise, alpha=deviation * picture.deviation())
 
 
 @register
@@ -143,10 +143,10 @@ def measured_spectrum(samples: Iterable[Sample], count: int = 32) -> tuple[float
     return tuple(means.tolist())
 
 
-def white_waves(shape: tuple[int, ...], dice: Dice, device: torch.device) -> torch.Tensor:
-    """What ``rfftn`` makes of white noise of deviation 1."""
+def white_waves(shape: tuple[int, ...], dice: Dice, device: torch.device, deviation: float = 1.0) -> torch.Tensor:
+    """What ``rfftn`` makes of white noise of a deviation."""
     half = (*shape[:-1], shape[-1] // 2 + 1)
-    waves = dice.normal(half, device, complex_=True).mul_(math.sqrt(math.prod(shape)))
+    waves = dice.normal(half, device, complex_=True).mul_(deviation * math.sqrt(math.prod(shape)))
     # In these planes each frequency stands beside its own negative, whose value is its conjugate.
     for plane in {0, half[-1] - 1} if shape[-1] % 2 == 0 else {0}:
         there = waves[..., plane]

@@ -167,8 +167,8 @@ class Picture:
         return max(power, 0.0) ** 0.5 / math.prod(self._shape)
 
     def filter(self, transfer: torch.Tensor) -> None:
-        """Multiply the Fourier transform."""
-        self.waves = self.waves * transfer
+        """Multiply the Fourier transform, in place."""
+        self.waves = self.waves.mul_(transfer)
 
 
 @dataclass

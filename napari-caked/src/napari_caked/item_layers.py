@@ -26,7 +26,14 @@ from napari_caked.layers import series_from_layer, table_from_points
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Points, Shapes
 
-__all__ = ["items_from_labels", "items_from_points", "items_from_shapes"]
+__all__ = [
+    "class_names_of",
+    "items_from_labels",
+    "items_from_points",
+    "items_from_shapes",
+    "regions_of",
+    "require_same_pixels",
+]
 
 Unit = Literal["pixel", "Å"]
 
@@ -117,8 +124,8 @@ def items_from_labels(
     """
     series = series_from_layer(micrographs, pixel_size)
     data = labels.data[0] if labels.multiscale else labels.data
-    _require_same_pixels(micrographs, labels, data.shape, (len(series), *series.shape))
-    named = _names_of(labels, classes) if isinstance(classes, str) else classes
+    require_same_pixels(micrographs, labels, data.shape, (len(series), *series.shape))
+    named = class_names_of(labels, classes) if isinstance(classes, str) else classes
     table, masks = painted(data, series.names, pixels_of_box(series, box, unit), named)
     return particle_source(series, table, box, unit=unit, classes="class_name", only=only, masks=masks)
 
@@ -155,12 +162,28 @@ def items_from_shapes(
         :func:`.particle_source`.
     """
     series = series_from_layer(micrographs, pixel_size)
-    regions = list(_regions(micrographs, shapes, classes))
+    regions = list(regions_of(micrographs, shapes, classes))
     table, masks = drawn(regions, series.names, series.shape, pixels_of_box(series, box, unit))
     return particle_source(series, table, box, unit=unit, classes="class_name", only=only, masks=masks)
 
 
-def _require_same_pixels(micrographs: Image, labels: Labels, shape: Sequence[int], wanted: Sequence[int]) -> None:
+def require_same_pixels(micrographs: Image, labels: Labels, shape: Sequence[int], wanted: Sequence[int]) -> None:
+    """Refuse a Labels layer whose pixels are not those of the micrographs.
+
+    Parameters
+    ----------
+    micrographs, labels
+        The layers.
+    shape
+        Of the labels' data.
+    wanted
+        ``(micrograph, y, x)``.
+
+    Raises
+    ------
+    DatasetError
+        It has another size, scale or place.
+    """
     own = tuple(shape) if len(shape) == 3 else (1, *shape)
     apart = [np.abs(a - b).max() for a, b in zip(_frame(micrographs), _frame(labels), strict=True)]
     if own != tuple(wanted) or max(apart) > 1e-6 * _frame(micrographs)[0].max():
@@ -170,8 +193,14 @@ def _require_same_pixels(micrographs: Image, labels: Labels, shape: Sequence[int
         )
 
 
-def _names_of(labels: Labels, feature: str) -> dict[int, str]:
-    """Class of each label by a feature of the layer."""
+def class_names_of(labels: Labels, feature: str) -> dict[int, str]:
+    """Class of each label of a layer by a feature of it; ``index`` says of what label a row is.
+
+    Raises
+    ------
+    DatasetError
+        There are no such features.
+    """
     features = labels.features
     names = column_of(features, feature, f"the layer '{labels.name}'")
     numbers = column_of(features, "index", f"the layer '{labels.name}'")
@@ -182,7 +211,21 @@ def _names_of(labels: Labels, feature: str) -> dict[int, str]:
     }
 
 
-def _regions(micrographs: Image, shapes: Shapes, feature: str | None) -> Iterator[Region]:
+def regions_of(micrographs: Image, shapes: Shapes, feature: str | None) -> Iterator[Region]:
+    """Regions that are drawn, in pixels of the micrographs, with their classes.
+
+    Parameters
+    ----------
+    micrographs, shapes
+        The layers.
+    feature
+        That holds the class; without it the name of the layer is the class of all.
+
+    Raises
+    ------
+    DatasetError
+        No such feature; a shape is a line or has no class.
+    """
     where = f"the layer '{shapes.name}'"
     names = [shapes.name] * len(shapes.data) if feature is None else column_of(shapes.features, feature, where)
     (own, start), (theirs, origin) = _frame(shapes), _frame(micrographs)

@@ -18,7 +18,7 @@ from napari_caked.datasets.sources.files import SUFFIXES
 from napari_caked.datasets.sources.painted import Region, drawn, painted
 from napari_caked.datasets.sources.particles import column_of, pixels_of_box, united_tables
 from napari_caked.errors import DatasetError
-from napari_caked.item_layers import _names_of, _regions, _require_same_pixels
+from napari_caked.item_layers import class_names_of, regions_of, require_same_pixels
 from napari_caked.layers import series_from_layer, table_from_points
 from napari_caked.widgets._dataset_messages import Cut, InFolder, OnMicrographs
 from napari_empiarreader.coordinates import ParticleTable
@@ -158,14 +158,14 @@ def captured(
         tables,
         classes,
         tuple(_painted_on(micrographs, series, layer, classes) for layer in of["labels"]),
-        tuple(tuple(_regions(micrographs, layer, classes)) for layer in of["shapes"]),
+        tuple(tuple(regions_of(micrographs, layer, classes)) for layer in of["shapes"]),
     )
 
 
 def _painted_on(micrographs: Image, series: MicrographSeries, labels: Any, classes: str | None) -> _Painted:
     data = labels.data[0] if labels.multiscale else labels.data
-    _require_same_pixels(micrographs, labels, data.shape, (len(series), *series.shape))
-    return _Painted(data, None if classes is None else _names_of(labels, classes))
+    require_same_pixels(micrographs, labels, data.shape, (len(series), *series.shape))
+    return _Painted(data, None if classes is None else class_names_of(labels, classes))
 
 
 def rule_of(said: InFolder) -> ClassRule:

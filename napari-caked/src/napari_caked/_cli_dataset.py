@@ -35,8 +35,8 @@ def build(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A folder of images or volumes, a stack (.mrcs, or its STAR or .cs file), or with --particles micrographs: "
-            "files, folders, patterns or empiar:// addresses.",
+            help="A folder of images or volumes, a stack (.mrcs, or its STAR or .cs file), or with --particles "
+            "micrographs: files, folders, patterns or empiar:// addresses.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="NAME.dataset.zarr.", **_HIDDEN)],

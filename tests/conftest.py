@@ -13,6 +13,8 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 # Before napari or torch is imported: never touch the user's settings, never slice in the background,
@@ -215,6 +217,26 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMPIAR_CACHE", str(Path(_CACHES.name) / uuid.uuid4().hex))
     for variable in ("EMPIAR_CACHE_BYTES", "EMPIAR_OFFLINE", "EMPIAR_CONNECTIONS", "EMPIAR_SPLIT_SLOW_READS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+# ---- helper processes ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _forge() -> Iterator[Any]:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from warm_helpers import Forge
+
+    forge = Forge()
+    yield forge
+    forge.close()
+
+
+@pytest.fixture
+def warm_helpers(_forge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the helper processes of windows start at once, where that can be done: see tests/warm_helpers.py."""
+    if sys.platform == "linux":
+        monkeypatch.setattr("napari_caked.widgets._process.subprocess", SimpleNamespace(PIPE=PIPE, Popen=_forge.start))
 
 
 # ---- hands for the window ------------------------------------------------------------------------------------

@@ -172,6 +172,7 @@ def tick(trainer):
 
 
 @pytest.mark.gui
+@pytest.mark.usefixtures("warm_helpers")
 def test_a_density_trains_a_picker_and_it_is_named(qtbot, viewer, trainer, told, shells, tmp_path):
     form = trainer.form
     assert form.micrographs.layer.name == "micrographs"  # the density is none
@@ -203,6 +204,7 @@ def test_a_density_trains_a_picker_and_it_is_named(qtbot, viewer, trainer, told,
 
 
 @pytest.mark.gui
+@pytest.mark.usefixtures("warm_helpers")
 def test_cancelled_while_it_learns_from_simulated_micrographs_nothing_is_changed(qtbot, viewer, trainer, told):
     form = trainer.form
     tick(trainer)

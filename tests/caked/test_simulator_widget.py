@@ -295,7 +295,7 @@ def test_nothing_is_matched_without_real_micrographs(density, simulator, puppet)
 
 
 @pytest.fixture
-def stack(qtbot, viewer, density, simulator):
+def stack(qtbot, viewer, density, simulator, warm_helpers):
     """A stack of three, and the simulator that made it."""
     simulator.form.decoys["gold"].setValue(1)
     press(qtbot, simulator.form.make)
@@ -358,6 +358,7 @@ def test_a_removed_stack_ends_its_process(viewer, simulator, stack):
     assert series_from_layer(stack[0]).read(0).shape == (192, 224)  # still in the cache
 
 
+@pytest.mark.usefixtures("warm_helpers")
 def test_making_can_be_cancelled(qtbot, viewer, density, simulator):
     before = list(viewer.layers)
     simulator.form.count.setValue(50_000)
@@ -368,6 +369,7 @@ def test_making_can_be_cancelled(qtbot, viewer, density, simulator):
     assert simulator.form.status.text() == "Cancelled." and list(viewer.layers) == before
 
 
+@pytest.mark.usefixtures("warm_helpers")
 def test_a_folder_is_saved_with_its_truth_and_cancelling_keeps_what_is_there(qtbot, density, simulator, tmp_path):
     simulator.form.count.setValue(5000)
     simulator.save(tmp_path / "out")

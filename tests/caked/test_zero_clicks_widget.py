@@ -177,6 +177,7 @@ def adapted(changed: bool = True) -> messages.Adapted:
 
 
 @pytest.mark.gui
+@pytest.mark.usefixtures("warm_helpers")
 def test_picks_and_then_a_training_without_one_label(qtbot, viewer, trainer, told, specimen, tmp_path):
     form = trainer.form
     assert form.pick_unlabelled.isEnabled() and form.picker.text() == "none yet" and not form.pick.isEnabled()

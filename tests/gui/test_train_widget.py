@@ -480,6 +480,7 @@ def test_five_places_are_suggested_and_answered_by_key(qtbot, viewer, trainer, p
     assert "suggestions" not in viewer.layers
 
 
+@pytest.mark.usefixtures("warm_helpers")
 def test_train_pick_filter_and_save(qtbot, viewer, trainer, told, specimen, grab, tmp_path):
     from napari_caked import load_model
 
@@ -710,6 +711,7 @@ def test_no_layer_for_picks_after_the_dock_is_closed(qtbot, viewer, trainer):
     assert "picks" not in viewer.layers and "not particles" not in viewer.layers
 
 
+@pytest.mark.usefixtures("warm_helpers")
 def test_what_is_wrong_is_said_in_words(qtbot, viewer, trainer, told, specimen, monkeypatch):
     from napari_caked.widgets import train
     from napari_caked.widgets._job_making import training_job

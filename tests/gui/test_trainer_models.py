@@ -13,7 +13,7 @@ from napari_caked import TrainingSettings, load_model, save_model, train
 from napari_empiarreader.coordinates import ParticleTable
 from napari_empiarreader.micrographs import MicrographSeries
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("warm_helpers")]
 
 SIDE, WIDTH, PIXEL_SIZE = 300, 24, 2.0
 NAMES = ["a.mrc", "b.mrc"]

@@ -38,8 +38,8 @@ from napari_caked.pruning.checkpoint import Pruner, general_pruner, load_pruner
 from napari_caked.pruning.classify import advised, judged, learned
 from napari_caked.pruning.learning import fine_tuned, log_odds, with_fitted_heads
 from napari_caked.pruning.network import Features, folded, head_logits, pooled_features
-from napari_caked.pruning.opinion import odds_of, opinion_of, taught_pickers, unprejudiced
-from napari_caked.pruning.patches import Patches, patches_of
+from napari_caked.pruning.opinion import adapted_pickers, odds_of, opinion_of, taught_pickers, unprejudiced
+from napari_caked.pruning.patches import Opinion, Patches, patches_of
 from napari_caked.pruning.settings import PARTICLE, PruneSettings
 from napari_caked.settings import PickSettings, TrainingSettings
 from napari_caked.zero_clicks import adapted, some_of
@@ -153,7 +153,8 @@ def _bench(
     rng = np.random.default_rng(0)
     kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(kind == one))[:most] for one in (0, 1)]))
     picks, junk = ParticleTable(joined.names, places[kept]), list(_junk(picker))
-    found = [_patches(joined, picks, picker), *(_patches(*one, picker) for one in junk)]
+    opinion = opinion_of(adapted_pickers(joined, picker.particle_diameter, "cpu"))
+    found = [_patches(*one, picker.particle_diameter, opinion) for one in [(joined, picks), *junk]]
     whole = np.concatenate([kind[kept], np.full(sum(len(one) for _, one in junk), 2)])
     return Bench(name, joined, picks, junk, Patches.joined(found), whole, picker.particle_diameter)
 
@@ -180,9 +181,9 @@ def _far(picks: ParticleTable, labels: ParticleTable, radius: float) -> np.ndarr
     return far
 
 
-def _patches(series: MicrographSeries, picks: ParticleTable, picker: PickerModel) -> Patches:
-    """In the order of the picks, as float16 numbers, which are what windows keep."""
-    cut = list(patches_of(series, picks, picker.particle_diameter, opinion=opinion_of((picker,))))
+def _patches(series: MicrographSeries, picks: ParticleTable, diameter: float, opinion: Opinion | None) -> Patches:
+    """In the order of the picks."""
+    cut = list(patches_of(series, picks, diameter, opinion=opinion))
     back = np.argsort(np.concatenate([rows for rows, _ in cut]))
     return Patches.joined([patches for _, patches in cut])[back]
 

@@ -39,11 +39,16 @@ __all__ = [
 ]
 
 #: Penalties on leaving the shipped heads, of which one is chosen.
-_PENALTIES = (1.0, 0.1, 0.01)
+_PENALTIES = (1.0, 0.3)
+#: What the heads of a pruner that has seen no label of a specimen count beside what labels say: it is too sure of
+#: itself there.
+_UNSEEN = 0.25
 #: Penalty on trusting a picker more or less than the shipped network does.
 _FAITH = 0.05
 #: Batches between two looks at the labels that are held back.
 _LOOK_EVERY = 10
+#: Where the record of a pruner says what labels it has learned from.
+_LABELS = "labels"
 #: Fewest labels on either side.
 _FEWEST = 2
 _DEFAULTS = PruneSettings()
@@ -114,7 +119,7 @@ def fine_tuned(
     """
     allowed = allowed_classes(np.asarray(classes)).to(patches.near.device)
     folds = _folds(allowed, settings)
-    network = copy.deepcopy(pruner.network).eval().to(patches.near.device)
+    network = _sobered(pruner).eval().to(patches.near.device)
     features = pooled_features(network, patches, settings.flips, settings.batch)
     penalty, _ = _best_penalty(network, features, allowed, folds)
     looks = settings.steps // _LOOK_EVERY + 1
@@ -139,7 +144,7 @@ def fine_tuned(
     progress(len(folds) + 1, len(folds) + 1, "learned from labels")
     record = {
         **pruner.provenance,
-        "labels": {"particles": int(right.sum()), "others": int((~right).sum())},
+        _LABELS: {"particles": int(right.sum()), "others": int((~right).sum())},
         "steps of the whole network": steps,
         "held-back loss": round(found[best][1], 4),
         "seed": settings.seed,
@@ -164,9 +169,21 @@ def with_fitted_heads(
     """
     allowed = allowed_classes(np.asarray(classes)).to(features.whole.device)
     folds = _folds(allowed, settings)
-    penalty, temperature = _best_penalty(pruner.network, features, allowed, folds)
-    network = _with_heads(pruner.network, features, allowed, np.arange(len(allowed)), penalty)
+    network = _sobered(pruner)
+    penalty, temperature = _best_penalty(network, features, allowed, folds)
+    network = _with_heads(network, features, allowed, np.arange(len(allowed)), penalty)
     return replace(pruner, network=network, temperature=temperature)
+
+
+def _sobered(pruner: Pruner) -> PrunerNetwork:
+    """A copy of its network for labels to change, with quieter heads where it has never seen any."""
+    network = copy.deepcopy(pruner.network)
+    if _LABELS not in pruner.provenance:
+        with torch.no_grad():
+            for head in (network.head, network.halved_head):
+                head.weight.mul_(_UNSEEN)
+                head.bias.mul_(_UNSEEN)
+    return network
 
 
 def _folds(allowed: torch.Tensor, settings: PruneSettings) -> list[tuple[np.ndarray, np.ndarray]]:

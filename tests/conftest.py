@@ -11,9 +11,9 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, CompletedProcess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +217,28 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMPIAR_CACHE", str(Path(_CACHES.name) / uuid.uuid4().hex))
     for variable in ("EMPIAR_CACHE_BYTES", "EMPIAR_OFFLINE", "EMPIAR_CONNECTIONS", "EMPIAR_SPLIT_SLOW_READS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+# ---- command lines -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the ``main`` of a command line in this process, which need not start and import everything first."""
+
+    def run(
+        main: Callable[[], None], *arguments: object, environment: Mapping[str, str], cwd: Path | None = None
+    ) -> CompletedProcess[str]:
+        words = ["command", *map(str, arguments)]
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(cwd or Path.cwd())
+            patch.setattr(sys, "argv", words)
+            main()
+        return CompletedProcess(words, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 # ---- helper processes ----------------------------------------------------------------------------------------

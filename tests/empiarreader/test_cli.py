@@ -1,4 +1,7 @@
-"""The command line as a user meets it: another process, its output, its exit code."""
+"""The command line as a user meets it: its output, its exit code.
+
+Where it matters that it is a process of its own, it is one; elsewhere it runs in this one.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_empiarreader import cli
 from napari_empiarreader.archive.server import LoopbackArchive
 from napari_empiarreader.coordinates import read_particles
 
@@ -35,21 +39,33 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def run(server):
-    environment = {
-        **os.environ,
+def environment(server):
+    return {
         "EMPIAR_API_URL": server.settings.api_url,
         "EMPIAR_ARCHIVE_URL": server.settings.archive_url,
         "PYTHONIOENCODING": "utf-8",
         "COLUMNS": "100",
     }
 
+
+@pytest.fixture
+def run(environment, run_here):
+    def run(*arguments, **changes):
+        return run_here(cli.main, *arguments, environment={**environment, **changes})
+
+    return run
+
+
+@pytest.fixture
+def process(environment):
+    """Run it in a process of its own."""
+
     def run(*arguments, **changes):
         return subprocess.run(
             [sys.executable, "-c", "from napari_empiarreader.cli import main; main()", *map(str, arguments)],
             capture_output=True,
             encoding="utf-8",
-            env={**environment, **changes},
+            env={**os.environ, **environment, **changes},
             timeout=60,
         )
 
@@ -64,8 +80,8 @@ def assert_one_line_of_error(result, *words):
         assert word in result.stderr
 
 
-def test_info_tells_of_the_entry(run):
-    result = run("info", "EMPIAR-10017")
+def test_info_tells_of_the_entry(process):
+    result = process("info", "EMPIAR-10017")
     assert result.returncode == 0, result.stderr
     for words in ("EMPIAR-10017  Beta-galactosidase", "2.3 TB", "data/micrographs", "1.77 Å/px", "Å-scale"):
         assert words in result.stdout
@@ -91,8 +107,8 @@ def test_list_as_json_has_paths(run):
     assert items[0]["is_folder"] is False
 
 
-def test_get_keeps_the_folders_and_prints_what_it_wrote(run, tmp_path):
-    result = run(
+def test_get_keeps_the_folders_and_prints_what_it_wrote(process, tmp_path):
+    result = process(
         "get", "empiar://10017/data/*/m[01].mrc", "empiar://10017/data/micrographs/notes.txt", "-o", tmp_path / "o"
     )
     assert result.returncode == 0, result.stderr
@@ -129,13 +145,13 @@ def test_mistakes_and_failures_are_one_line_and_exit_code_1(run, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_a_server_that_is_down_is_one_line_and_exit_code_1(run):
-    result = run("info", "10017", EMPIAR_API_URL="http://127.0.0.1:9")
+def test_a_server_that_is_down_is_one_line_and_exit_code_1(process):
+    result = process("info", "10017", EMPIAR_API_URL="http://127.0.0.1:9")
     assert_one_line_of_error(result, "no answer from http://127.0.0.1:9")
 
 
-def test_help_names_every_command(run):
-    result = run("--help")
+def test_help_names_every_command(process):
+    result = process("--help")
     assert result.returncode == 0
     commands = ("info", "search", "list", "get", "preview", "download", "convert")
     assert all(word in result.stdout for word in commands)
@@ -150,18 +166,18 @@ def test_list_goes_deep_matches_and_tells_exact_sizes(run):
     assert_one_line_of_error(run("list", "10017", "--regex", "("), "no regular expression")
 
 
-def test_addresses_of_a_list_are_downloaded_and_a_second_run_moves_nothing(run, server, tmp_path):
-    (tmp_path / "chosen.txt").write_text(run("list", "10017", "-r", "--match", "*.mrc", "--addresses").stdout)
-    result = run("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o")
+def test_addresses_of_a_list_are_downloaded_and_a_second_run_moves_nothing(process, server, tmp_path):
+    (tmp_path / "chosen.txt").write_text(process("list", "10017", "-r", "--match", "*.mrc", "--addresses").stdout)
+    result = process("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 3 and "3 files fetched" in result.stderr
     server.reset_counts()
-    again = json.loads(run("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o", "--json").stdout)
+    again = json.loads(process("download", "--from", tmp_path / "chosen.txt", "-o", tmp_path / "o", "--json").stdout)
     assert len(again["skipped"]) == 3 and again["bytes_moved"] == 0 == server.bytes_sent
 
 
-def test_a_download_goes_on_past_a_failure_and_says_so(run, tmp_path):
-    result = run(
+def test_a_download_goes_on_past_a_failure_and_says_so(process, tmp_path):
+    result = process(
         "download", "empiar://10017/data/micrographs/m0.mrc", "empiar://10017/data/micrographs/gone.mrc", "-o", tmp_path
     )
     assert result.returncode == 1
@@ -178,12 +194,12 @@ def test_a_download_keeps_to_its_budget_and_names_other_ways(run, tmp_path):
     assert_one_line_of_error(run("download"), "nothing to download")
 
 
-def test_a_search_builds_its_index_only_when_told(run):
+def test_a_search_builds_its_index_only_when_told(run, process):
     assert_one_line_of_error(run("search", "galactosidase"), "update")
     found = run("search", "beta", "galacto", "--update")
     assert found.returncode == 0, found.stderr
     assert "EMPIAR-10017" in found.stdout and "Beta-galactosidase" in found.stdout
-    (entry,) = json.loads(run("search", "10017", "--json", "--least-size", "1TB").stdout)
+    (entry,) = json.loads(process("search", "10017", "--json", "--least-size", "1TB").stdout)
     assert entry["number"] == 10017 and entry["pixel_sizes"] == [1.77]
     nothing = run("search", "ribosome")
     assert nothing.returncode == 0 and nothing.stdout == "" and "no entry of 1 fits" in nothing.stderr

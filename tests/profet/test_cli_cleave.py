@@ -1,4 +1,4 @@
-"""``napari-profet cleave`` in processes of its own."""
+"""``napari-profet cleave``: a process of its own for the whole way, this one for the rest."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from typing import Any
 
 import pytest
 
-from napari_profet import read_structure
+from napari_profet import cli, read_structure
 
 S: Any = runpy.run_path(str(Path(__file__).with_name("specimens.py")))
 TARGET = "MKLLQRSADEFGHIKNPTVW"
 
 
 @pytest.fixture
-def profet(databank: Any, tmp_path: Path) -> Any:
+def environment(databank: Any, tmp_path: Path) -> dict[str, str]:
     addresses = {f"PROFET_{name.upper()}": value for name, value in databank.addresses.items() if name != "emdb_urls"}
-    environment = {**os.environ, **addresses, "PROFET_CACHE": str(tmp_path / "cache")}
+    return {**addresses, "PROFET_CACHE": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def profet(environment: dict[str, str], run_here: Any, tmp_path: Path) -> Any:
+    return lambda *arguments: run_here(cli.main, "cleave", *arguments, environment=environment, cwd=tmp_path)
+
+
+@pytest.fixture
+def process(environment: dict[str, str], tmp_path: Path) -> Any:
+    """Run it in a process of its own."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from napari_profet.cli import main; main()", "cleave", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+        surroundings = {**os.environ, **environment}
+        return subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=tmp_path, timeout=60)
 
     return run
 
@@ -73,18 +84,18 @@ def test_a_plan_is_shown_and_then_done(profet: Any, tmp_path: Path) -> None:
     assert again.returncode == 1 and "out/cut.cif.gz exists already" in again.stderr
 
 
-def test_many_structures_go_on_where_they_ended(profet: Any, tmp_path: Path) -> None:
+def test_many_structures_go_on_where_they_ended(process: Any, tmp_path: Path) -> None:
     for name in ("one", "two", "bad"):
         (tmp_path / f"{name}.cif").write_text(structure_text(name) if name != "bad" else "<html></html>")
     what = ("one.cif", "bad.cif", "two.cif", "--range", "A:1-4", "--chains", "A", "-o", "out", "--format", "pdb")
-    first = profet(*what)
+    first = process(*what)
     assert first.returncode == 1
     assert first.stdout.split() == [
         f"out/{name}_cleaved.{suffix}" for name in ("one", "two") for suffix in ("pdb", "cleaved.json")
     ]
     assert "error: bad.cif: " in first.stderr and "1 of 3 structures failed" in first.stderr
     (tmp_path / "bad.cif").write_text(structure_text("bad"))
-    second = profet(*what)
+    second = process(*what)
     assert second.returncode == 0
     assert second.stdout.split() == ["out/bad_cleaved.pdb", "out/bad_cleaved.cleaved.json"]
     assert second.stderr.count("left as it is") == 2

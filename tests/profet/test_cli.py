@@ -1,4 +1,4 @@
-"""The command line in processes of its own: results on standard output, a mistake as one line and exit code 1."""
+"""The command line: results on standard output, a mistake as one line and exit code 1; the whole way in processes."""
 
 from __future__ import annotations
 
@@ -10,48 +10,58 @@ from typing import Any
 
 import pytest
 
-from napari_profet import read_structure
+from napari_profet import cli, read_structure
 
 
 @pytest.fixture
-def profet(databank: Any, tmp_path: Path) -> Any:
-    environment = {
-        **os.environ,
+def environment(databank: Any, tmp_path: Path) -> dict[str, str]:
+    return {
         **{f"PROFET_{name.upper()}": value for name, value in databank.addresses.items() if name != "emdb_urls"},
         "PROFET_EMDB_URL": " ".join(databank.addresses["emdb_urls"]),
         "PROFET_CACHE": str(tmp_path / "cache"),
     }
 
+
+@pytest.fixture
+def profet(environment: dict[str, str], run_here: Any, tmp_path: Path) -> Any:
+    return lambda *arguments: run_here(cli.main, *arguments, environment=environment, cwd=tmp_path)
+
+
+@pytest.fixture
+def process(environment: dict[str, str], tmp_path: Path) -> Any:
+    """Run it in a process of its own."""
+
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from napari_profet.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+        surroundings = {**os.environ, **environment}
+        return subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=tmp_path, timeout=60)
 
     return run
 
 
-def test_fetch_info_convert(profet: Any, databank: Any, bundle_file: Path, tmp_path: Path) -> None:
+def test_fetch_info_convert(process: Any, databank: Any, bundle_file: Path, tmp_path: Path) -> None:
     databank.add_pdb("1ABC", bundle_file.read_bytes())
     databank.add_prediction("P12345", bundle_file.read_bytes())
 
-    fetched = profet("fetch", "1abc", "P12345", "-o", "structures")
+    fetched = process("fetch", "1abc", "P12345", "-o", "structures")
     assert (fetched.returncode, fetched.stderr) == (0, "")
     assert fetched.stdout.split() == ["structures/1ABC.cif.gz", "structures/P12345.cif"]
 
-    said = profet("info", "structures/1ABC.cif.gz")
+    said = process("info", "structures/1ABC.cif.gz")
     assert said.returncode == 0
     assert "120 (120 polymer)" in said.stdout and "A B C" in said.stdout and "Ideal bundle" in said.stdout
 
-    converted = profet("convert", "structures/1ABC.cif.gz", "-o", "out.cif")
+    converted = process("convert", "structures/1ABC.cif.gz", "-o", "out.cif")
     assert converted.stdout.strip() == "out.cif"
     assert len(read_structure(tmp_path / "out.cif")) == 120
 
-    same = profet("fetch", "P12345", "-o", "structures")
+    same = process("fetch", "P12345", "-o", "structures")
     assert (same.returncode, same.stdout.strip()) == (0, "structures/P12345.cif"), "what is the same is left alone"
     (tmp_path / "structures/P12345.cif").write_text("data_mine\n")
-    again = profet("fetch", "P12345", "-o", "structures")
+    again = process("fetch", "P12345", "-o", "structures")
     assert (again.returncode, again.stdout) == (1, "")
     assert "structures/P12345.cif exists already" in again.stderr
-    assert profet("fetch", "P12345", "-o", "structures", "--overwrite").returncode == 0
+    assert process("fetch", "P12345", "-o", "structures", "--overwrite").returncode == 0
     assert len(databank.requests) == 3, "kept files are not asked for again"
 
 

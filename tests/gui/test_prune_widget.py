@@ -164,7 +164,7 @@ def test_cancelled_and_closed_it_leaves_nothing_behind(qtbot, viewer, pruner, to
     assert "Cancelled" in form.status.text() and layer.shown.all() and "probability" not in layer.features
     assert form.judge.isEnabled()
     press(qtbot, form.judge)
-    folder = pruner._folder.name
+    folder = pruner._patches.path
     viewer.window.remove_dock_widget(pruner.parent())
-    assert not pruner.judging and pruner._folder is None
+    assert not pruner.judging and pruner._patches.path is None
     qtbot.waitUntil(lambda: not Path(folder).exists(), timeout=10_000)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +11,14 @@ import pandas as pd
 from qtpy.QtCore import QEvent, QSignalBlocker
 from qtpy.QtWidgets import QWidget
 
-from napari_caked.errors import DiameterError, LabelsError
-from napari_caked.layers import pixel_size_of, series_from_layer, table_from_points
+from napari_caked.errors import LabelsError
+from napari_caked.layers import pixel_size_of, table_from_points
 from napari_caked.widgets._gallery import Mark, Order
 from napari_caked.widgets._in_view import go_to_micrograph
 from napari_caked.widgets._pick_saving import PickFile, PickSaving, ask_for_pick_file
 from napari_caked.widgets._process import Helper
 from napari_caked.widgets._progress import Progress
+from napari_caked.widgets._prune_data import Chosen, PatchFolder, captions, chosen, diameter_of
 from napari_caked.widgets._prune_form import PruneForm
 from napari_caked.widgets._prune_junk import JunkLayer
 from napari_caked.widgets._prune_marks import Marks
@@ -41,13 +39,11 @@ from napari_caked.widgets._prune_pictures import PatchPictures
 from napari_caked.widgets._saving import describe
 from napari_caked.widgets._sim_messages import Advanced
 from napari_caked.widgets._work import Work
-from napari_empiarreader.errors import NothingFoundError, PixelSizeError
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Points
 
-    from napari_empiarreader.coordinates import ParticleTable
     from napari_empiarreader.micrographs import MicrographSeries
 
 __all__ = ["PickPruner"]
@@ -89,7 +85,7 @@ class PickPruner(QWidget):
         self._places = np.zeros((0, 3))
         self._shown = np.zeros(0, bool)
         self._failed = self._docked = self._ours = False
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._patches = PatchFolder()
         self.verdicts: pd.DataFrame | None = None
         self.junk: np.ndarray | None = None
         self.pruner: bytes | None = None
@@ -136,7 +132,7 @@ class PickPruner(QWidget):
             layer.events.data.disconnect(self._on_data)
             layer.events.data.connect(self._on_data)
             if not self.form.diameter.value():
-                self.form.diameter.setValue(_diameter_of(layer))
+                self.form.diameter.setValue(diameter_of(layer))
         self._forget()
 
     def _on_data(self, _event: object = None) -> None:
@@ -169,41 +165,38 @@ class PickPruner(QWidget):
         if self.judging:
             return
         try:
-            series, picks = self._data_now()
+            chosen = self._chosen()
             good, bad = (self.marks.which(mark) if learn else None for mark in (Mark.GOOD, Mark.BAD))
             if good is not None and bad is not None and min(len(good), len(bad)) < _FEWEST:
                 raise LabelsError(f"mark at least {_FEWEST} good and {_FEWEST} bad pictures to learn from")
         except Exception as error:
             self._say(describe(error))
             return
-        diameter, pixel_size = self.form.diameter.value(), self.form.pixel_size.value()
         job = PruneJob(
-            *_described(series),
-            picks=picks,
-            particle_diameter=diameter,
-            folder=str(self._folder_of(picks, diameter, pixel_size)),
+            *chosen.described,
+            picks=chosen.picks,
+            particle_diameter=chosen.diameter,
+            folder=str(self._patches.of(chosen)),
             good=good,
             bad=bad,
             train_picker=self.form.train_picker.isChecked(),
         )
         training = (TRAINING, ASKING) if job.train_picker else ()
-        self._begin(job, series, (_STARTING, *((*training, LEARNING) if learn else (LOOKING, CUTTING)), JUDGING))
+        self._begin(job, chosen.series, (_STARTING, *((*training, LEARNING) if learn else (LOOKING, CUTTING)), JUDGING))
 
     def map_junk(self) -> None:
         """Find ice, carbon, gold and dirt on all micrographs, show them, and flag the picks that lie there."""
         if self.judging:
             return
         try:
-            series, picks = self._data_now()
+            chosen = self._chosen()
         except Exception as error:
             self._say(describe(error))
             return
-        self._junk_now = np.full(len(picks), np.nan, np.float32)
+        self._junk_now = np.full(len(chosen.picks), np.nan, np.float32)
         self._junk_layer.begin()
-        job = JunkJob(
-            *_described(series), picks=picks, particle_diameter=self.form.diameter.value(), pruner=self.pruner
-        )
-        self._begin(job, series, (_STARTING, MAPPING))
+        job = JunkJob(*chosen.described, picks=chosen.picks, particle_diameter=chosen.diameter, pruner=self.pruner)
+        self._begin(job, chosen.series, (_STARTING, MAPPING))
 
     def _begin(self, job: PruneJob | JunkJob, series: MicrographSeries, phases: tuple[str, ...]) -> None:
         self._job, self._failed = job, False
@@ -224,33 +217,9 @@ class PickPruner(QWidget):
         if self._helper is not None:
             self._helper.cancel()
 
-    def _data_now(self) -> tuple[MicrographSeries, ParticleTable]:
-        """Micrographs and picks as the form says; layers belong to the main thread, what comes of this to any."""
-        form, image = self.form, self.form.micrographs.layer
-        if self._layer is None or not len(self._layer.data):
-            raise NothingFoundError("there are no picks to judge; pick some, or open those of another program")
-        if image is None:
-            raise NothingFoundError("there are no micrographs to look at the picks on; open them first")
-        if not form.diameter.value():
-            raise DiameterError("the particle diameter is unknown; give it in Å")
-        if not form.pixel_size.value():
-            raise PixelSizeError("the pixel size is unknown; give it in Å")
-        series = series_from_layer(image, form.pixel_size.value())
-        picks = table_from_points(self._layer, series.names, image, hidden=True).renamed_to(series.names)
-        picks.require_inside(series.shape)
-        return series, picks
-
-    def _folder_of(self, picks: ParticleTable, diameter: float, pixel_size: float) -> Path:
-        """Where the patches of just these picks are kept, as long as this window needs them."""
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="napari-caked-patches-", ignore_cleanup_errors=True)
-        layer = self.form.micrographs.layer
-        said = f"{id(layer)} {picks.micrographs} {diameter} {pixel_size}".encode()
-        name = hashlib.sha256(said + np.ascontiguousarray(picks.coordinates).tobytes()).hexdigest()[:16]
-        for other in Path(self._folder.name).iterdir():
-            if other.name != name:
-                shutil.rmtree(other, ignore_errors=True)
-        return Path(self._folder.name) / name
+    def _chosen(self) -> Chosen:
+        form = self.form
+        return chosen(self._layer, form.micrographs.layer, form.diameter.value(), form.pixel_size.value())
 
     def _hear(self, message: Advanced | Verdicts | JunkFound) -> None:
         match message:
@@ -277,7 +246,7 @@ class PickPruner(QWidget):
         if first:
             self.marks.restart(len(probability))
             pictures = PatchPictures.of(Path(job.folder))
-            self.form.gallery.show_pictures(pictures, probability, captions=_captions(verdicts.table))
+            self.form.gallery.show_pictures(pictures, probability, captions=captions(verdicts.table))
         else:
             self.form.gallery.set_scores(probability)
         layer.features = layer.features.assign(probability=probability, kind=self.verdicts["kind"].to_numpy())
@@ -413,29 +382,4 @@ class PickPruner(QWidget):
             self._layer.events.data.disconnect(self._on_data)
         self._layer = None
         self._forget()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
-
-
-def _described(series: MicrographSeries) -> tuple[tuple[str, ...], tuple[int, int], np.dtype, float | None, str]:
-    """What a job says of its micrographs."""
-    return series.names, series.shape, series.dtype, series.pixel_size, str(series.source)
-
-
-def _diameter_of(layer: Points) -> float:
-    """Å that the picks themselves say, or 0."""
-    if "diameter" in layer.features and len(layer.features):
-        known = pd.to_numeric(layer.features["diameter"], errors="coerce").median()
-        return float(known) if np.isfinite(known) else 0.0
-    return 0.0
-
-
-def _captions(table: ParticleTable) -> tuple[str, ...]:
-    """Of each pick: where it is, and what it seems to be."""
-    features = table.features
-    rows = zip(table.coordinates, features["kind"], features["probability"], strict=True)
-    return tuple(
-        f"{table.micrographs[int(i)]}, x {x:.0f}, y {y:.0f}: {kind}, particle with p = {p:.2f}"
-        for (i, y, x), kind, p in rows
-    )
+        self._patches.remove()

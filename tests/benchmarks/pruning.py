@@ -233,31 +233,49 @@ def label_table(bench: Bench, pruner: Pruner, draws: int) -> None:
 
 def trained_table(bench: Bench, pruner: Pruner, draws: int) -> None:
     """The whole procedure for a few draws of 20 labels, against false picks and junk, or false picks only."""
-    for kinds in ((0, 1, 2), (0, 1)):
-        if min((bench.kinds == kind).sum() for kind in kinds) < 40:
-            continue
-        heads, whole, seconds, steps = [], [], [], []
-        for draw in range(draws):
+    usable = [kinds for kinds in ((0, 1, 2), (0, 1)) if min((bench.kinds == kind).sum() for kind in kinds) >= 40]
+    results: dict[tuple[int, ...], list[_Whole]] = {kinds: [] for kinds in usable}
+    for draw in range(draws if usable else 0):
+        # The same particles and false picks are drawn whether there is junk or not.
+        began = time.process_time()
+        patches = _advised_by_taught(bench, _drawn(bench.kinds, (0, 1), 20, draw)[0])
+        taught = time.process_time() - began
+        for kinds in usable:
             drawn, rest = _drawn(bench.kinds, kinds, 20, draw)
-            began = time.process_time()
-            patches = _advised_by_taught(bench, drawn)
-            taught = time.process_time() - began
             rest = np.random.default_rng(draw).permutation(rest)[:600]
-            used = np.concatenate([drawn, rest])
-            features, told = _features(pruner, patches[used]), bench.kinds[used]
-            here, there = np.arange(len(drawn)), np.arange(len(drawn), len(used))
-            heads.append(_by_heads(pruner, features, told, here, there))
-            began = time.process_time()
-            tuned = fine_tuned(pruner, patches[drawn], np.where(bench.kinds[drawn] == 0, PARTICLE, -1), SETTINGS)
-            seconds.append((taught, time.process_time() - began))
-            steps.append(tuned.provenance["steps of the whole network"])
-            seen = pooled_features(folded(tuned.network), patches[rest], SETTINGS.flips)
-            odds = log_odds(head_logits(tuned.network, seen)).detach().numpy()
-            whole.append(_told_apart(odds, bench.kinds[rest]))
+            results[kinds].append(_whole(pruner, patches, bench.kinds, drawn, rest, taught))
+    for kinds, found in results.items():
         against = "false picks and junk" if 2 in kinds else "false picks"
-        _row(bench.name, 20, against, heads, f"heads, trained pickers, {draws} draws")
-        spent = " + ".join(f"{one:.0f}" for one in np.mean(seconds, axis=0))
-        _row(bench.name, 20, against, whole, f"everything; steps {steps}; {spent} s of CPU, pickers and network")
+        _row(bench.name, 20, against, [one.heads for one in found], f"heads, trained pickers, {draws} draws")
+        steps = ", ".join(str(one.steps) for one in found)
+        spent = " + ".join(f"{one:.0f}" for one in np.mean([one.seconds for one in found], axis=0))
+        everything = f"everything; {steps} steps; {spent} s of CPU for pickers and network"
+        _row(bench.name, 20, against, [one.everything for one in found], everything)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Accuracy and F1 of heads alone and of everything, batches that the network learned, seconds of both parts."""
+
+    heads: tuple[float, float]
+    everything: tuple[float, float]
+    steps: int
+    seconds: tuple[float, float]
+
+
+def _whole(
+    pruner: Pruner, patches: Patches, kinds: np.ndarray, drawn: np.ndarray, rest: np.ndarray, taught: float
+) -> _Whole:
+    used = np.concatenate([drawn, rest])
+    features, here = _features(pruner, patches[used]), np.arange(len(drawn))
+    heads = _by_heads(pruner, features, kinds[used], here, np.arange(len(drawn), len(used)))
+    began = time.process_time()
+    tuned = fine_tuned(pruner, patches[drawn], np.where(kinds[drawn] == 0, PARTICLE, -1), SETTINGS)
+    seconds = time.process_time() - began
+    seen = pooled_features(folded(tuned.network), patches[rest], SETTINGS.flips)
+    odds = log_odds(head_logits(tuned.network, seen)).detach().numpy()
+    steps = tuned.provenance["steps of the whole network"]
+    return _Whole(heads, _told_apart(odds, kinds[rest]), steps, (taught, seconds))
 
 
 def _advised_by_taught(bench: Bench, drawn: np.ndarray) -> Patches:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import dask.array as da
 import numpy as np
@@ -198,3 +200,43 @@ def test_nothing_ticked_and_a_closed_dock(qtbot, viewer, builder, told):
     helper = builder._session
     viewer.window.remove_dock_widget(builder)
     assert helper.cancelled and builder.choice is None
+
+
+#: Lists a folder, previews a step, closes the viewer and ends, as a script does that never runs an event loop.
+SCRIPT = """
+import sys, time
+import napari_caked
+import napari
+from napari_caked.widgets.dataset import DatasetBuilder
+from qtpy.QtWidgets import QApplication
+
+viewer = napari.Viewer()
+builder = DatasetBuilder(viewer)
+viewer.window.add_dock_widget(builder)
+builder.form.kind.setCurrentIndex(1)
+builder.form.folder.setText(sys.argv[1])
+builder.show_items()
+
+def wait(done):
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end, builder.form.status.text()
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+wait(lambda: builder.form.recipe.add.isEnabled())
+builder.form.recipe.append("GaussianNoise")
+wait(lambda: builder.trying.shown > 0)
+builder.form.seed.setValue(7)
+viewer.close()
+print("closed")
+"""
+
+
+def test_a_script_that_closes_the_viewer_during_a_preview_ends_in_peace(tmp_path):
+    for i in range(4):
+        np.save(tmp_path / f"{'ab'[i % 2]}_{i}.npy", np.random.default_rng(i).normal(size=(24, 24)).astype(np.float32))
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "closed", done.stderr[-2000:]
+    assert "deleted" not in done.stderr

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QThreadPool, QTimer
 
 from napari_caked.widgets._process import Helper
 
 __all__ = ["Work"]
+
+_EVERY: weakref.WeakSet[Work] = weakref.WeakSet()
+#: Milliseconds that threads get to end when the program does.
+_PATIENCE = 10_000
 
 
 class Work:
@@ -23,6 +29,7 @@ class Work:
     def __init__(self) -> None:
         self._helpers: set[Helper] = set()
         self._round = 0
+        _EVERY.add(self)
 
     def close(self) -> None:
         """End all helpers and drop all answers; new work may be started afterwards."""
@@ -86,3 +93,15 @@ class Work:
             return lambda *answer: act(*answer) if started_in == self._round else None
 
         return guard
+
+
+@atexit.register
+def _close_all() -> None:
+    """End all work before Qt ends: a thread whose signals are gone takes the program down with it.
+
+    napari waits for its threads when its event loop ends; a script may close the viewer without ever running one.
+    """
+    for work in list(_EVERY):
+        work.close()
+    if pool := QThreadPool.globalInstance():
+        pool.waitForDone(_PATIENCE)

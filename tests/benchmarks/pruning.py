@@ -36,7 +36,7 @@ from napari_caked.checkpoint import PickerModel
 from napari_caked.general import general_picker
 from napari_caked.pruning.checkpoint import Pruner, general_pruner, load_pruner
 from napari_caked.pruning.classify import advised, judged, learned
-from napari_caked.pruning.learning import fine_tuned, log_odds, with_fitted_heads
+from napari_caked.pruning.learning import fine_tuned, log_odds, sobered, with_fitted_heads
 from napari_caked.pruning.network import Features, folded, head_logits, pooled_features
 from napari_caked.pruning.opinion import adapted_pickers, odds_of, opinion_of, taught_pickers, unprejudiced
 from napari_caked.pruning.patches import Opinion, Patches, patches_of
@@ -213,7 +213,8 @@ def _simulated(seed: int) -> tuple[MicrographSeries, ParticleTable, float]:
 def label_table(bench: Bench, pruner: Pruner, draws: int) -> None:
     """Rows of the table: 20 and 5 labels of each kind, against false picks and junk, or false picks only."""
     features = _features(pruner, bench.patches)
-    zero = log_odds(head_logits(pruner.network, features)).detach().numpy()
+    asked = bool(features.odds.any())
+    zero = log_odds(head_logits(sobered(pruner) if asked else pruner.network, features)).detach().numpy()
     for kinds in ((0, 1, 2), (0, 1)):
         among = np.flatnonzero(np.isin(bench.kinds, kinds))
         counts = [int((bench.kinds == kind).sum()) for kind in kinds]

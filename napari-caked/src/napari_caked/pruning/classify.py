@@ -11,7 +11,7 @@ import torch
 from napari_caked.devices import choose_device
 from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner, general_pruner
-from napari_caked.pruning.learning import fine_tuned, log_odds
+from napari_caked.pruning.learning import fine_tuned, log_odds, sobered
 from napari_caked.pruning.network import folded, head_logits, pooled_features
 from napari_caked.pruning.opinion import adapted_pickers, on_device, opinion_of, taught_pickers, unprejudiced
 from napari_caked.pruning.patches import Patches, patches_of
@@ -171,7 +171,7 @@ def judged(
     Those pickers are asked that the pruner has; see :func:`advised`.
     """
     device = choose_device(settings.device)
-    network = folded(pruner.network).to(device)
+    network = folded(sobered(pruner) if pruner.pickers else pruner.network).to(device)
     logits = np.zeros((len(picks), len(CLASSES)), np.float32)
     total = len(np.unique(picks.micrograph_index))
     opinion = opinion_of(on_device(pruner.pickers, device))

@@ -34,15 +34,16 @@ __all__ = [
     "fine_tuned",
     "fitted_heads",
     "log_odds",
+    "sobered",
     "temperature_of",
     "with_fitted_heads",
 ]
 
 #: Penalties on leaving the shipped heads, of which one is chosen.
 _PENALTIES = (1.0, 0.3)
-#: What the heads of a pruner that has seen no label of a specimen count beside what labels say: it is too sure of
-#: itself there.
-_UNSEEN = 0.25
+#: What the heads of a pruner that has seen no label of a specimen count beside what labels or a picker say: it is too
+#: sure of itself there.
+_UNSEEN = 0.5
 #: Penalty on trusting a picker more or less than the shipped network does.
 _FAITH = 0.05
 #: Batches between two looks at the labels that are held back.
@@ -119,7 +120,7 @@ def fine_tuned(
     """
     allowed = allowed_classes(np.asarray(classes)).to(patches.near.device)
     folds = _folds(allowed, settings)
-    network = _sobered(pruner).eval().to(patches.near.device)
+    network = sobered(pruner).eval().to(patches.near.device)
     features = pooled_features(network, patches, settings.flips, settings.batch)
     penalty, _ = _best_penalty(network, features, allowed, folds)
     looks = settings.steps // _LOOK_EVERY + 1
@@ -169,14 +170,14 @@ def with_fitted_heads(
     """
     allowed = allowed_classes(np.asarray(classes)).to(features.whole.device)
     folds = _folds(allowed, settings)
-    network = _sobered(pruner)
+    network = sobered(pruner)
     penalty, temperature = _best_penalty(network, features, allowed, folds)
     network = _with_heads(network, features, allowed, np.arange(len(allowed)), penalty)
     return replace(pruner, network=network, temperature=temperature)
 
 
-def _sobered(pruner: Pruner) -> PrunerNetwork:
-    """A copy of its network for labels to change, with quieter heads where it has never seen any."""
+def sobered(pruner: Pruner) -> PrunerNetwork:
+    """A copy of its network to stand beside labels or a picker, with quieter heads where it has never seen labels."""
     network = copy.deepcopy(pruner.network)
     if _LABELS not in pruner.provenance:
         with torch.no_grad():

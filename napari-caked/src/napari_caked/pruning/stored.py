@@ -13,7 +13,7 @@ import torch
 from napari_caked.devices import choose_device
 from napari_caked.errors import LabelsError
 from napari_caked.pruning.checkpoint import Pruner
-from napari_caked.pruning.learning import fine_tuned
+from napari_caked.pruning.learning import fine_tuned, sobered
 from napari_caked.pruning.network import folded, head_logits, pooled_features
 from napari_caked.pruning.patches import WIDE_CHANNELS, Opinion, Patches, patches_of
 from napari_caked.pruning.settings import PatchSettings, PruneSettings
@@ -143,7 +143,7 @@ def judged_patches(
         Told and asked after each batch; where ``stop`` says yes, :class:`KeyboardInterrupt` is raised.
     """
     device = choose_device(settings.device)
-    network = folded(pruner.network).to(device)
+    network = folded(sobered(pruner) if stored.odds.any() else pruner.network).to(device)
     parts = []
     for start in range(0, len(stored), settings.batch):
         patches = stored.patches(slice(start, start + settings.batch), device)

@@ -28,6 +28,8 @@ _BINS = 64
 #: Pixels of an item that its histogram is made of.
 _PIXELS = 4096
 _LISTED = 12
+#: Of the contact sheet: dots per inch, and pixels of a picture's cell and between two of them.
+_DPI, _CELL, _GAP = 120, 140, 8
 
 
 @dataclass(frozen=True)
@@ -196,20 +198,45 @@ def contact_sheet(
     ]
     chosen = [_some(np.flatnonzero(labels == label), per_class, seed) for label, _ in rows]
     items = dict(source.items(np.sort(np.concatenate(chosen)).tolist()))
-    figure = Figure(figsize=(1.2 * per_class + 1.5, 1.35 * len(rows)), dpi=120, layout="constrained")
-    axes = figure.subplots(len(rows), per_class, squeeze=False)
-    for row, (label, name), indices in zip(axes, rows, chosen, strict=True):
-        for axis in row:
-            axis.set(xticks=[], yticks=[], frame_on=False)
-        row[0].set_ylabel(f"{name}\n{int((labels == label).sum())}", rotation=0, ha="right", va="center")
-        for axis, index in zip(row, indices, strict=False):
-            image = items[int(index)].image
-            section = image[len(image) // 2] if image.ndim == 3 else image
-            low, high = np.percentile(section, [1, 99])
-            axis.imshow(section, cmap="gray", vmin=low, vmax=high if high > low else low + 1)
+    pictures = [[_grey(items[int(index)].image) for index in indices] for indices in chosen]
+    figure = Figure(figsize=(1.2 * per_class + 1.5, 1.35 * len(rows)), dpi=_DPI, layout="constrained")
+    # One for all: axes cost more than the pictures in them.
+    axes = figure.subplots()
+    axes.imshow(_mosaic(pictures, per_class), cmap="gray", vmin=0, vmax=1, interpolation="none")
+    names = [f"{name}\n{int((labels == label).sum())}" for label, name in rows]
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * _CELL, names)
+    axes.set(xticks=[], frame_on=False)
+    axes.tick_params(length=0)
     with replaced_when_complete(path, overwrite=overwrite) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
     return Path(path)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """``(y, x)`` 0 to 1: the picture, or the middle section of a volume, as large as fits into a cell of the sheet.
+
+    The darkest and the brightest per cent become black and white.
+    """
+    from scipy.ndimage import uniform_filter
+
+    section = image[len(image) // 2] if image.ndim == 3 else image
+    low, high = np.percentile(section, [1, 99])
+    scale = (_CELL - _GAP) / max(section.shape)
+    y, x = ((np.arange(max(round(n * scale), 1)) / scale).astype(int).clip(max=n - 1) for n in section.shape)
+    # What is larger than its cell is averaged over the pixels that fall together.
+    step = max(round(1 / scale), 1)
+    section = uniform_filter(np.asarray(section, np.float32), step) if step > 1 else section
+    return np.clip((section[np.ix_(y, x)] - low) / (high - low if high > low else 1), 0, 1)
+
+
+def _mosaic(pictures: Sequence[Sequence[np.ndarray]], columns: int) -> np.ndarray:
+    """Pictures in rows, each in the middle of its cell; nothing (NaN) between them."""
+    whole = np.full((len(pictures) * _CELL, columns * _CELL), np.nan, np.float32)
+    for row, there in enumerate(pictures):
+        for column, picture in enumerate(there):
+            y, x = (at * _CELL + (_CELL - n) // 2 for at, n in zip((row, column), picture.shape, strict=True))
+            whole[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return whole
 
 
 def write_card(

@@ -3,9 +3,9 @@
     CRYO_TEST_DATA=FOLDER python tests/benchmarks/pruner_losses.py [--specimens 80] [--steps 1200] [--draws 20]
 
 Networks learn from the same patches of the same made-up specimens, in the same order and with the same seed. They
-differ in their loss only: of both heads (the multi-loss of Li et al., J. Comput. Biol. 29, 1117 (2022)), of one head, and
-of both with one more term. They are judged by other made-up specimens, and by how well their heads tell particles from
-the rest after 20 labels of each kind (the table ``labels`` of ``pruning.py``, without a picker's opinion).
+differ in their loss only: of both heads (the multi-loss of Li et al., J. Comput. Biol. 29, 1117 (2022)), of one head,
+and of both with one more term. They are judged by other made-up specimens, and by how well their heads tell particles
+from the rest after 20 labels of each kind (the table ``labels`` of ``pruning.py``, without a picker's opinion).
 """
 
 from __future__ import annotations

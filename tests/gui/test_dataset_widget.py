@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from napari_caked.datasets.store import open_store
 from napari_empiarreader.micrographs.mrc import write_mrc
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("warm_helpers")]
 
 SIDE, PIXEL_SIZE, BOX = 256, 4.0, 32
 NAMES = ["a.mrc", "b.mrc", "c.mrc"]
@@ -200,6 +200,28 @@ def test_nothing_ticked_and_a_closed_dock(qtbot, viewer, builder, told):
     helper = builder._session
     viewer.window.remove_dock_widget(builder)
     assert helper.cancelled and builder.choice is None
+
+
+def test_the_images_of_a_table_are_a_source(qtbot, builder, told, tmp_path):
+    form, images = builder.form, np.random.default_rng(3).normal(size=(6, 24, 24)).astype(np.float32)
+    write_mrc(tmp_path / "s.mrcs", images, 2.0)
+    rows = [f"{i + 1}@s.mrcs m{i % 3}.mrc {1 + i % 2} {9000 + i}" for i in range(6)]
+    columns = ("rlnImageName", "rlnMicrographName", "rlnClassNumber", "rlnDefocusU")
+    head = "".join(f"_{name}\n" for name in columns)
+    (tmp_path / "p.star").write_text(f"data_\nloop_\n{head}" + "\n".join(rows) + "\n")
+    form.kind.setCurrentIndex(2)
+    press(qtbot, form.show_items)
+    assert "there is no table of particle images" in told.pop()
+    form.table.setText(str(tmp_path / "p.star"))
+    form.class_column.setText("rlnClassNumber")
+    list_items(qtbot, builder)
+    assert "6 items of 3 groups" in form.status.text() and told == []
+    form.path.setText(str(tmp_path / "p.dataset.zarr"))
+    press(qtbot, form.build)
+    qtbot.waitUntil(lambda: not builder.building.running, timeout=SOON)
+    store = open_store(tmp_path / "p.dataset.zarr")
+    assert store.classes == ("1", "2") and sorted(r.origin["defocus_u"] for r in store.records) == [*range(9000, 9006)]
+    np.testing.assert_array_equal(np.sort(store.images(range(6)).ravel()), np.sort(images.ravel()))
 
 
 #: Lists a folder, previews a step, closes the viewer and ends, as a script does that never runs an event loop.

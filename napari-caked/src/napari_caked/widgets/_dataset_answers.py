@@ -37,6 +37,7 @@ _OTHERS = 3
 _TRAIN, _VALIDATION = "train", "val"
 
 Job = messages.LookJob | messages.BuildJob
+Source = messages.OnMicrographs | messages.InFolder | messages.InTable
 
 
 class Relabelled(ItemSource):
@@ -73,10 +74,18 @@ def answers(job: Job, inbox: Inbox) -> Iterator[Any]:
             yield from _build(job, inbox)
 
 
-def source_of(said: messages.OnMicrographs | messages.InFolder, inbox: Inbox) -> ItemSource:
+def source_of(said: Source, inbox: Inbox) -> ItemSource:
     """The items that the window speaks of."""
-    from napari_caked.datasets.sources import folder_source, joined, particle_source
+    from napari_caked.datasets.sources import folder_source, joined, particle_source, stack_source
 
+    if isinstance(said, messages.InTable):
+        return stack_source(
+            said.path,
+            classes=said.classes or None,
+            groups=said.groups or None,
+            pixel_size=said.pixel_size,
+            permissive=said.permissive,
+        )
     if isinstance(said, messages.InFolder):
         return folder_source(
             said.path,
@@ -375,7 +384,9 @@ def _write_split(store: ItemSource, file: Path, job: messages.BuildJob) -> str:
     return "\n".join([f"{file.name}: {sizes}", *parts.warnings])
 
 
-def _in_words(said: messages.OnMicrographs | messages.InFolder) -> dict[str, Any]:
+def _in_words(said: Source) -> dict[str, Any]:
+    if isinstance(said, messages.InTable):
+        return {"table": said.path, "classes": said.classes, "groups": said.groups}
     if isinstance(said, messages.InFolder):
         return {"folder": said.path, "classes": said.rule, "said": said.said}
     boxes = sorted({cut.box for cut in said.cuts})

@@ -24,7 +24,7 @@ from napari_caked.widgets._work import Work
 __all__ = ["STARTING", "Building", "Reading", "Source", "ask_for_place"]
 
 STARTING = "Starting the helper"
-Source = messages.OnMicrographs | messages.InFolder
+Source = messages.OnMicrographs | messages.InFolder | messages.InTable
 Reading = Callable[[int], np.ndarray]
 
 

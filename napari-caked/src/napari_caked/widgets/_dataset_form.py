@@ -89,10 +89,11 @@ class DatasetForm:
 
     def _items(self, viewer: napari.viewer.Viewer) -> QWidget:
         self.kind = QComboBox()
-        self.kind.addItems(["Boxes on micrographs (layers)", "Files in a folder"])
+        self.kind.addItems(["Boxes on micrographs (layers)", "Files in a folder", "Particle images (STAR, .cs, .mrcs)"])
         self.pages = QStackedWidget()
         self.pages.addWidget(self._layers(viewer))
         self.pages.addWidget(self._folder())
+        self.pages.addWidget(self._table())
         self.kind.currentIndexChanged.connect(self._turn)
         self._turn(0)
         self.show_items, self.stop_listing = QPushButton("Show items"), QPushButton("Cancel")
@@ -153,6 +154,23 @@ class DatasetForm:
             ("Groups", self.groups),
             ("Voxel size", self.voxel_size),
             ("", self.permissive),
+        )
+
+    def _table(self) -> QWidget:
+        self.table, self.open_table = QLineEdit(), _dots()
+        self.table.setToolTip("The table that names the images of a stack, or the stack alone")
+        self.class_column, self.group_column = QLineEdit(), QLineEdit()
+        self.class_column.setPlaceholderText("all are of one; or a column: rlnClassNumber, alignments2D/class")
+        self.group_column.setPlaceholderText("each micrograph is one; or a column")
+        self.group_column.setToolTip("What a split must not part")
+        self.image_size = length("as the files say", decimals=4)
+        self.rows_permissive = QCheckBox("leave out what cannot be used")
+        return _form(
+            ("Table", row((self.table, 1), (self.open_table, 0))),
+            ("Class by", self.class_column),
+            ("Groups", self.group_column),
+            ("Pixel size", self.image_size),
+            ("", self.rows_permissive),
         )
 
     def _on_rule(self) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "Divided",
     "Halted",
     "InFolder",
+    "InTable",
     "Listed",
     "LookJob",
     "NotTried",
@@ -104,6 +105,31 @@ class InFolder:
     permissive: bool = False
 
 
+@dataclass(frozen=True)
+class InTable:
+    """Items that are the images of a particle stack.
+
+    Attributes
+    ----------
+    path
+        STAR or ``.cs`` file that names them, or the stack alone.
+    classes
+        Column that holds the class; empty for one class.
+    groups
+        Column that holds the group; empty for the micrograph.
+    pixel_size
+        Å, in place of what table and stack say.
+    permissive
+        Leave out what cannot be used, and say so.
+    """
+
+    path: str
+    classes: str = ""
+    groups: str = ""
+    pixel_size: float | None = None
+    permissive: bool = False
+
+
 # ---- jobs and requests, from the window --------------------------------------------------------------------------
 
 
@@ -119,7 +145,7 @@ class LookJob:
         How many of each class are looked at, at most.
     """
 
-    source: OnMicrographs | InFolder
+    source: OnMicrographs | InFolder | InTable
     per_class: int = 24
 
 
@@ -188,7 +214,7 @@ class BuildJob:
         Store 16-bit floats; replace another data set.
     """
 
-    source: OnMicrographs | InFolder
+    source: OnMicrographs | InFolder | InTable
     path: str
     recipe: str
     taken: np.ndarray

@@ -20,6 +20,7 @@ from napari_caked.widgets._dataset_folder import FolderPage
 from napari_caked.widgets._dataset_form import BY_NAME, DatasetForm
 from napari_caked.widgets._dataset_layers import offer_features, training_layers
 from napari_caked.widgets._dataset_sources import Capture, captured
+from napari_caked.widgets._dataset_table import TablePage
 from napari_caked.widgets._dataset_trying import Trying, ask_for_recipe, ask_to_keep_recipe
 from napari_caked.widgets._gallery import Mark
 from napari_caked.widgets._process import Helper
@@ -44,7 +45,7 @@ _NO_PARTICLE = ("not ", "non", "bad", "junk", "ice", "carbon", "contamin", "back
 
 
 class DatasetBuilder(QWidget):
-    """Build labelled data sets from layers or folders.
+    """Build labelled data sets from layers, folders or particle images.
 
     Parameters
     ----------
@@ -74,7 +75,8 @@ class DatasetBuilder(QWidget):
         self.progress = Progress(self, self.form.progress, self.form.overall, self._say)
         self.trying = Trying(self.form)
         self.building = Building(self.form, self._work, self.progress, self._say, self._offer)
-        self._folder = FolderPage(self, self.form, self._work, lambda error: self._say(describe(error)))
+        folder = FolderPage(self, self.form, self._work, lambda error: self._say(describe(error)))
+        self._files: dict[int, FolderPage | TablePage] = {1: folder, 2: TablePage(self, self.form)}
         self._try_soon, self._split_soon = (self._timer(act) for act in (self._try, self._ask_split))
         self._connect()
         self._on_micrographs(self.form.micrographs.layer)
@@ -154,9 +156,9 @@ class DatasetBuilder(QWidget):
         self._stop_session()
         self._forget()
         try:
-            if self.form.kind.currentIndex() == 1:
+            if page := self._files.get(self.form.kind.currentIndex()):
                 self._micrographs = None
-                self._begin((self._folder.require(), None))
+                self._begin((page.require(), None))
                 return
             capture = self._capture()
         except Exception as error:

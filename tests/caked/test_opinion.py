@@ -218,12 +218,12 @@ def test_patches_in_files_keep_what_was_said_of_them(rings, taught, tmp_path):
 
 
 def test_beside_a_picker_a_pruner_without_labels_is_less_sure_of_itself(rings, blank, taught):
-    """Given heads that say something, then beside a picker they count half, and whole once they have seen labels."""
+    """Given heads that say something, then beside a picker they count a quarter, and whole once they have seen labels."""
     network = PrunerNetwork(4).eval()
     series, truth, _ = rings
     odds = torch.from_numpy(odds_of(opinion_of(taught.pickers), series, truth))
     alone = torch.from_numpy(judged(series, truth, 120.0, Pruner(network), QUICK))
-    for provenance, share in (({}, 0.5), ({"labels": {}}, 1.0)):
+    for provenance, share in (({}, 0.25), ({"labels": {}}, 1.0)):
         pruner = Pruner(network, provenance=provenance, pickers=taught.pickers)
         both = torch.from_numpy(judged(series, truth, 120.0, pruner, QUICK))
         expected = share * alone

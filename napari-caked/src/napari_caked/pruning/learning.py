@@ -40,10 +40,10 @@ __all__ = [
 ]
 
 #: Penalties on leaving the shipped heads, of which one is chosen.
-_PENALTIES = (1.0, 0.3)
+_PENALTIES = (10.0, 1.0)
 #: What the heads of a pruner that has seen no label of a specimen count beside what labels or a picker say: it is too
 #: sure of itself there.
-_UNSEEN = 0.5
+_UNSEEN = 0.25
 #: Penalty on trusting a picker more or less than the shipped network does.
 _FAITH = 0.05
 #: Batches between two looks at the labels that are held back.

@@ -1,6 +1,6 @@
 """How well few labels prune picks: the tables of docs/explanation/pruning.md.
 
-    CRYO_TEST_DATA=FOLDER python tests/benchmarks/pruning.py [labels] [trained] [bound] [f1] [speed] [--draws 100]
+    CRYO_TEST_DATA=FOLDER python tests/benchmarks/pruning.py [labels] [trained] [calibration] [bound] [f1] [speed]
 
 Places are picks of the adapted general picker at a low threshold: those within the match radius of a label are
 particles, the others are false; and its picks on pictures of ``micrograph_quality`` that show no particle and were not
@@ -10,6 +10,8 @@ everything else is told apart. Particles weigh as much as all the others togethe
 - ``labels``: heads that learn from the labels, and the opinion of the adapted picker, which knows none.
 - ``trained``: a few draws of the whole procedure, with pickers trained on the labels and the whole network learning, as
   the command does, with its time.
+- ``calibration``: how far probabilities after 20 labels are from the share of particles, the mean over ten bins of
+  probability by weight (expected calibration error), and the Brier score; heads only, 20 draws.
 - ``bound``: what a picker says that was trained on every label of the training micrographs, at the best threshold that
   there is, of the picks on the development micrographs: what these labels allow.
 - ``f1``: best F1 of the picker's own picks at a low threshold on the development micrographs: by the picker's score, by
@@ -87,7 +89,7 @@ class Bench:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", default=["labels", "trained", "bound", "f1", "speed"])
+    parser.add_argument("tables", nargs="*", default=["labels", "trained", "calibration", "bound", "f1", "speed"])
     parser.add_argument("--only", nargs="+", default=[*REAL, "barrels", "simulated"])
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--trained-draws", type=int, default=3)
@@ -105,6 +107,8 @@ def main() -> None:
                 label_table(bench, pruner, arguments.draws)
             if "trained" in arguments.tables:
                 trained_table(bench, pruner, arguments.trained_draws)
+    if "calibration" in arguments.tables:
+        calibration_table(benches(arguments.only, arguments.most), pruner)
     real = [name for name in arguments.only if name in REAL or name == "barrels"]
     if "bound" in arguments.tables:
         bound_table(real)
@@ -324,6 +328,34 @@ def _row(name: str, count: int, against: str, results: list[tuple[float, float]]
 
 def _features(pruner: Pruner, patches: Patches) -> Features:
     return pooled_features(folded(pruner.network), patches, SETTINGS.flips)
+
+
+def calibration_table(found: Iterator[Bench], pruner: Pruner, draws: int = 20) -> None:
+    """Of probabilities after 20 labels of each kind, particles weighing as much as all the others."""
+    print("\n| specimen | calibration error | Brier score | of p = 0.5 for all |")
+    print("|---|---|---|---|", flush=True)
+    for bench in found:
+        features, results = _features(pruner, bench.patches), []
+        kinds = tuple(kind for kind in (0, 1, 2) if (bench.kinds == kind).sum() >= 40)
+        for draw in range(draws):
+            drawn, rest = _drawn(bench.kinds, kinds, 20, draw)
+            classes = np.where(bench.kinds[drawn] == 0, PARTICLE, -1)
+            tuned = with_fitted_heads(pruner, features[drawn], classes, SETTINGS)
+            odds = log_odds(head_logits(tuned.network, features[rest])).detach().double() / tuned.temperature
+            results.append(_calibration(torch.sigmoid(odds).numpy(), bench.kinds[rest]))
+        error, brier = np.mean(results, axis=0)
+        print(f"| {bench.name} | {error:.3f} | {brier:.3f} | 0.250 |", flush=True)
+
+
+def _calibration(probability: np.ndarray, kinds: np.ndarray) -> tuple[float, float]:
+    """Expected calibration error in ten bins, and the Brier score."""
+    present = np.unique(kinds[kinds > 0])
+    share = {0: 0.5, **{kind: 0.5 / len(present) for kind in present}}
+    weight = np.array([share[kind] / (kinds == kind).sum() for kind in kinds])
+    right = kinds == 0
+    cell = np.minimum((10 * probability).astype(int), 9)
+    off = np.bincount(cell, weight * (probability - right), minlength=10)
+    return float(np.abs(off).sum()), float((weight * (probability - right) ** 2).sum())
 
 
 def bound_table(names: list[str]) -> None:

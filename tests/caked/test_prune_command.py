@@ -66,6 +66,7 @@ def test_every_pick_is_written_with_the_probability_that_the_function_gives(fold
     np.testing.assert_allclose(written.features["probability"].astype(float), 1 / (1 + np.exp(-odds)), atol=1e-4)
     assert set(written.features["kind"]) <= set(CLASSES)
     assert f"all {len(truth)} picks are kept" in result.stdout
+    assert "judged without labels" in result.output
 
 
 def test_picks_of_another_program_are_read(folder, tmp_path):
@@ -92,6 +93,7 @@ def test_labels_are_learned_from_and_the_pruner_can_be_kept(folder, tmp_path):
     assert kept.provenance["labels"] == {"particles": 6, "others": 6} and kept.provenance["made by"] == "chance"
     again = call(folder, tmp_path / "again.star", "--model", tmp_path / "mine.safetensors", "--flips", 1)
     assert again.exit_code == 0, again.output
+    assert "judged without labels" not in again.output + result.output
     first, second = (read_particles(tmp_path / name).features["probability"] for name in ("out.star", "again.star"))
     np.testing.assert_allclose(first.astype(float), second.astype(float), atol=1e-5)
 

@@ -112,7 +112,7 @@ def prune(
         save_pruner(save, pruner, overwrite=overwrite)
     kept = table if threshold is None else table.where(table.features["probability"].to_numpy() >= threshold)
     write_particles(output, kept, overwrite=overwrite)
-    if not told:
+    if "labels" not in pruner.provenance:
         say("judged without labels of these micrographs; 20 each by --good and --bad make it surer")
     typer.echo(_summary(table, len(kept), output, time.monotonic() - began))
 

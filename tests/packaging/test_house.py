@@ -187,6 +187,18 @@ def test_no_two_plugins_claim_the_same_files() -> None:
 
 
 @every_package
+def test_bars_of_progress_are_calm_ones(package: str) -> None:
+    """A bare one whose end nobody knows makes the whole window compose itself anew 30 times a second."""
+    bare = [
+        f"{file.relative_to(folder_of(package).parent)}:{node.lineno}"
+        for file in modules_of(package).values()
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("QProgressBar")
+    ]
+    assert not bare, f"use CalmProgressBar: {', '.join(bare)}"
+
+
+@every_package
 def test_the_help_of_commands_is_not_broken_in_the_middle_of_a_line(package: str) -> None:
     """typer keeps the line ends of a docstring, and breaks lines where the terminal ends."""
     app = importlib.import_module(f"{package.replace('-', '_')}.cli").app

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSpinBox,
@@ -33,6 +32,7 @@ from napari_caked.widgets._dataset_sources import RULES
 from napari_caked.widgets._dataset_strip import Strip
 from napari_caked.widgets._sim_controls import length, row
 from napari_empiarreader.widgets.layer_choice import LayerChoice
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -77,7 +77,7 @@ class DatasetForm:
         column = QVBoxLayout(parent)
         column.setContentsMargins(6, 6, 6, 6)
         column.addWidget(self.tabs, 1)
-        self.progress, self.overall = QProgressBar(), QProgressBar()
+        self.progress, self.overall = CalmProgressBar(), CalmProgressBar()
         self.overall.setMaximumHeight(14)
         for bar in (self.progress, self.overall):
             bar.hide()

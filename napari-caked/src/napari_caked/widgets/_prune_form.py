@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -23,6 +22,7 @@ from superqt import QLabeledDoubleSlider
 from napari_caked.widgets._gallery import Gallery
 from napari_caked.widgets._plots import Histogram
 from napari_empiarreader.widgets.layer_choice import LayerChoice
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -69,7 +69,7 @@ class PruneForm:
             "From ten good marks on: better verdicts, half a minute and a look at all micrographs later"
         )
         column.addWidget(self.train_picker)
-        self.progress, self.overall = QProgressBar(), QProgressBar()
+        self.progress, self.overall = CalmProgressBar(), CalmProgressBar()
         self.overall.setMaximumHeight(14)
         for bar in (self.progress, self.overall):
             bar.hide()

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QLabel,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -31,6 +30,7 @@ from napari_caked.simulate.settings import (
 from napari_caked.widgets._sim_controls import Dial, box, folded, length, row, whole
 from napari_caked.widgets._sim_layers import is_real, may_be_density
 from napari_empiarreader.widgets.layer_choice import LayerChoice
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -269,7 +269,7 @@ class SimulatorForm:
         self.background.setToolTip(
             "napari's own preference: show micrographs once they are simulated, rather than wait for them"
         )
-        self.progress = QProgressBar()
+        self.progress = CalmProgressBar()
         self.progress.setMinimumHeight(18)
         self.progress.hide()
         self.status = QLabel("Choose a density, then switch the live preview on.")

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -31,6 +30,7 @@ from napari_caked.widgets._pick_panel import PickPanel, section
 from napari_caked.widgets._plots import LinePlot, ProgressPlot
 from napari_caked.widgets._train_density import DensityFields
 from napari_empiarreader.widgets.layer_choice import LayerChoice
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -188,7 +188,7 @@ class TrainForm:
         self.improve.setEnabled(False)
         self.pause.hide()
         self.finish.hide()
-        self.progress, self.overall = QProgressBar(), QProgressBar()
+        self.progress, self.overall = CalmProgressBar(), CalmProgressBar()
         for bar in (self.progress, self.overall):
             bar.setMinimumHeight(18)
             bar.hide()

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSplitter,
@@ -30,6 +29,7 @@ from napari_empiarreader.widgets._preview import PreviewPanel
 from napari_empiarreader.widgets._search import SearchPanel
 from napari_empiarreader.widgets._tasks import Task
 from napari_empiarreader.widgets._telling import WrappedLabel
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 __all__ = ["BrowserForm"]
 
@@ -50,7 +50,7 @@ class BrowserForm:
         self.pages.addWidget(self.search)
         self.entry_page = self._entry_page()
         self.pages.addWidget(self.entry_page)
-        self.busy = QProgressBar()
+        self.busy = CalmProgressBar()
         self.busy.setMaximumHeight(6)
         self.busy.setTextVisible(False)
         self.busy.hide()

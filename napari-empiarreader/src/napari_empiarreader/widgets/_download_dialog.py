@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -36,6 +35,7 @@ from napari_empiarreader.errors import OverBudgetError
 from napari_empiarreader.progress import Progress, silent
 from napari_empiarreader.widgets._tasks import Task, Tasks
 from napari_empiarreader.widgets._telling import WrappedLabel, report
+from napari_empiarreader.widgets.progress_bar import CalmProgressBar
 
 __all__ = ["DownloadDialog"]
 
@@ -103,7 +103,7 @@ class DownloadDialog(QDialog):
         self.budget.setSpecialValueText("no limit")
         self.budget.setToolTip("Most bytes to fetch; files that do not fit are left out")
         self.about = WrappedLabel("asking for the sizes …")
-        self.bar = QProgressBar()
+        self.bar = CalmProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.hide()
         self.rate = WrappedLabel()

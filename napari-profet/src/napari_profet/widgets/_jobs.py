@@ -9,9 +9,10 @@ from typing import Any
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_profet.errors import CancelledError, UserError
+from napari_profet.widgets._progress_bar import CalmProgressBar
 
 __all__ = ["Job", "JobBar", "Latest"]
 
@@ -61,7 +62,7 @@ class JobBar(QWidget):
         super().__init__()
         self._running: list[Job] = []
         self._in_bytes = True
-        self.bar = QProgressBar()
+        self.bar = CalmProgressBar()
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop what is under way; nothing is changed by it")
         self.status = QLabel()

@@ -156,6 +156,7 @@ def test_what_is_missing_is_said(qtbot, viewer, pruner, told):
     assert "no picks" in form.status.text() and not pruner.judging
 
 
+@pytest.mark.usefixtures("warm_helpers")
 def test_cancelled_and_closed_it_leaves_nothing_behind(qtbot, viewer, pruner, told):
     form, layer = pruner.form, viewer.layers["picks"]
     press(qtbot, form.judge)

@@ -218,7 +218,7 @@ def test_patches_in_files_keep_what_was_said_of_them(rings, taught, tmp_path):
 
 
 def test_beside_a_picker_a_pruner_without_labels_is_less_sure_of_itself(rings, blank, taught):
-    """Given heads that say something, then beside a picker they count a quarter, and whole once they have seen labels."""
+    """Given heads that say something, then they count a quarter beside a picker, and whole once they saw labels."""
     network = PrunerNetwork(4).eval()
     series, truth, _ = rings
     odds = torch.from_numpy(odds_of(opinion_of(taught.pickers), series, truth))

@@ -124,6 +124,17 @@ def test_a_blanked_disc_is_found_but_for_its_rim():
     assert not invalid[distance >= 60].any()
 
 
+@pytest.mark.parametrize("columns", [(0, 1), (0, 2), (1, 2), (378, 379), (5, 6), (5, 6, 7), (0, 1, 2), (377, 378, 379)])
+def test_loud_columns_side_by_side_are_found_at_the_edge_as_well(columns):
+    """Given two or three loud columns that touch, when they are looked for, then they do not hide each other."""
+    image = noise().astype("f8")
+    for column in columns:
+        image[:, column] = (image[:, column] - 100) * 5 + 100
+    bad = np.zeros(SHAPE, bool)
+    bad[:, list(columns)] = True
+    np.testing.assert_array_equal(found(image.astype("f4")), bad)
+
+
 @given(
     st.lists(st.integers(0, 379), min_size=1, max_size=3),
     st.lists(st.integers(0, 319), max_size=2),

@@ -157,22 +157,29 @@ def _bad_columns(rows: np.ndarray, known: np.ndarray, bounds: tuple[float, float
     deviation = np.sqrt(np.einsum("ij,ij->j", sample, sample) / np.maximum(count, 1))
     if not np.isfinite(mean).any():
         return np.zeros(len(mean), bool)
-    low, high = _sides(mean)
+    before, after = _sides(mean)
+    low, high = np.fmin(before, after), np.fmax(before, after)
     off = np.fmax(mean - high, low - mean)
     typical = 1.4826 * float(np.nanmedian(np.abs(mean - (low + high) / 2)))
-    quiet, loud = _sides(deviation)
     is_off = off > max(float(np.nanmedian(deviation)), 8 * typical)
-    return np.asarray(is_off | (deviation > 3 * loud) | (deviation < 0.25 * quiet))
+    # The lesser of the two in the middle: two more loud columns beside one do not hide it.
+    is_loud = deviation > 3 * np.fmax(*_sides(deviation, 1.0))
+    # Only between two sides: beside loud columns and the end of the micrograph every other column seems quiet.
+    is_quiet = deviation < 0.25 * np.minimum(*_sides(deviation))
+    return np.asarray(is_off | is_loud | is_quiet)
 
 
-def _sides(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lesser and the greater of the medians of the four values before and of the four after each."""
-    padded = np.pad(values, 4, mode="reflect")
+def _sides(values: np.ndarray, lesser: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """What stands for the four values before and for the four after each, NaN where there are no four.
+
+    That is the weighted mean of the two in their middle, the lesser one with the weight ``lesser``: else the median.
+    """
+    padded = np.pad(values.astype(np.float32), 4, constant_values=np.nan)
     a, b, c, d = (padded[i : len(padded) - 3 + i] for i in range(4))
     least, most = np.minimum(a, b), np.maximum(a, b)
-    medians = (np.maximum(least, np.minimum(c, d)) + np.minimum(most, np.maximum(c, d))) / 2
-    before, after = medians[: len(values)], medians[5:]
-    return np.fmin(before, after), np.fmax(before, after)
+    inner = np.maximum(least, np.minimum(c, d)), np.minimum(most, np.maximum(c, d))
+    middle = lesser * np.minimum(*inner) + (1 - lesser) * np.maximum(*inner)
+    return middle[: len(values)], middle[5:]
 
 
 # ---- what to put there ---------------------------------------------------------------------------------------
